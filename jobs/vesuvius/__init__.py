@@ -1,0 +1,1 @@
+"""3-D surface segmentation of scroll CT. Runs in: worker."""
