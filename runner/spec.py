@@ -72,7 +72,12 @@ class CheckpointConfig(Config):
     every_steps: int = Field(100, ge=1, description="Steps between durable checkpoints.")
     keep: int = Field(3, ge=1, description="Durable checkpoints kept besides the last trusted one.")
     memory_every_steps: int = Field(8, ge=1, description="Steps between memory checkpoints.")
-    memory_keep: int = Field(4, ge=2, description="Memory checkpoints kept by each rank.")
+    memory_keep: int = Field(
+        6,
+        ge=2,
+        description="Memory checkpoints kept by each rank. memory_keep x memory_every_steps must "
+        "cover the steps a verdict may take (32) and those a checkpoint needs to be trusted.",
+    )
 
 
 class RunSpec(Config):

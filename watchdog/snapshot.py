@@ -46,6 +46,7 @@ class Snapshot:
     best_val_metric: float | None = None
     last_record_t_s: float | None = None
     last_step_t_s: float | None = None
+    last_tick_t_s: float | None = None
     ranks: Mapping[int, RankView] = field(default_factory=dict)
     steps_total: int = 0  # including repeated ones
     steps_lost: int = 0

@@ -1,0 +1,42 @@
+"""What the supervisor asks of whatever runs the workers.
+
+Runs in: driver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from runner.recovery import AttemptPlan
+from runner.watchdog_link import Watchdog
+from watchdog.records import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How an attempt ended, as far as the backend can tell."""
+
+    outcome: Outcome
+    step: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    trivial: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    rank: int | None = None
+    is_node_lost: bool = False
+
+
+class Backend(Protocol):
+    """Runs attempts, one at a time."""
+
+    def start(self) -> Watchdog:
+        """Bring up what attempts need, the watchdog first."""
+        ...
+
+    def run_attempt(self, plan: AttemptPlan) -> AttemptResult:
+        """Run one attempt to its end; expected ends are values, not exceptions."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...

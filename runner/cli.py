@@ -1,0 +1,144 @@
+"""The command line: `python -m runner submit|resume|list|status|stop|logs|report`.
+
+Exit codes: 0 finished, 2 bad input (nothing was started or written), 3 halted by the watchdog,
+4 preflight refused, 130 interrupted, 1 anything else.
+
+Runs in: driver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner import commands
+from watchdog.errors import WatchkeeperError
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a mistake is one line on standard error."""
+    args = build_parser().parse_args(argv)
+    # Whoever ends a driver politely (systemd, Kubernetes, make stop) means what Ctrl-C means.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code: int = args.run_command(args, time.time())
+    except WatchkeeperError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # `logs | head` closed the pipe; Python would complain again while it flushes at exit.
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each sets `run_command`, a function of (args, t_s)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runner",
+        description="Run training jobs under a watchdog.",
+        epilog=(__doc__ or "").split("\n\n")[1].replace("\n", " "),
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_submit(subparsers)
+    _add_resume(subparsers)
+    simple = (
+        ("status", commands.status, "what is known of one run"),
+        ("stop", commands.stop, "ask a run to save and stop, and wait for it"),
+        ("logs", commands.logs, "output of the driver and the workers, ledger in plain words"),
+        ("report", commands.report, "write the report of a run again"),
+    )
+    for name, function, text in simple:
+        command = _add_command(subparsers, name, text)
+        command.set_defaults(run_command=function)
+        _add_run(command)
+        if name == "status":
+            _add_json(command)
+        elif name == "stop":
+            command.add_argument(
+                "--timeout", type=float, default=60.0, help="longest wait in seconds (60)"
+            )
+        elif name == "logs":
+            command.add_argument(
+                "-f", "--follow", action="store_true", help="wait for more until the driver ends"
+            )
+    runs = _add_command(subparsers, "list", "all runs, the latest first")
+    runs.set_defaults(run_command=commands.list_all)
+    _add_json(runs)
+    return parser
+
+
+_Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def _add_submit(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
+    submit = _add_command(subparsers, "submit", "start a run of a job")
+    submit.set_defaults(run_command=commands.submit)
+    submit.add_argument("--job", required=True, help="folder under jobs/")
+    submit.add_argument("--data", help="data folder; default: the job file's, else generated")
+    submit.add_argument("--workers", help="a count, or an elastic range such as 1-4")
+    submit.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=VALUE",
+        help='settings that win over the job file, such as "train.max_steps=200 train.lr=1e-3"',
+    )
+    submit.add_argument("--variant", help="a name under the job file's variants")
+    submit.add_argument("--drill", help='faults on purpose, such as "nan@step=40,rank=1"')
+    submit.add_argument("--run", help="name of the new run; default: job, date, time")
+    _add_follow(submit)
+    _add_json(submit)
+
+
+def _add_resume(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
+    resume = _add_command(subparsers, "resume", "continue a run from its newest checkpoint")
+    resume.set_defaults(run_command=commands.resume)
+    _add_run(resume)
+    # For `submit --follow 0` only: the detached driver begins a run that has no past.
+    resume.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
+    _add_follow(resume)
+    _add_json(resume)
+
+
+def _add_command(
+    subparsers: _Subparsers[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    command = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
+    command.add_argument(
+        "--runs-dir", type=Path, default=Path("runs"), help="folder of all runs (runs)"
+    )
+    return command
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    group = command.add_mutually_exclusive_group(required=True)
+    group.add_argument("run", nargs="?", metavar="RUN", help="name of the run")
+    group.add_argument("--run", dest="run_option", metavar="RUN", help=argparse.SUPPRESS)
+
+
+def _add_follow(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--follow",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="1: stay until the run ends; 0: start it in the background and return",
+    )
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--json", action="store_true", help="one JSON document on standard output, nothing else"
+    )

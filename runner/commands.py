@@ -1,0 +1,209 @@
+"""What each command does; the parser and the error handling are in `cli`.
+
+Every function takes the parsed options and the time (Unix seconds) and returns the exit code.
+Ray and torch are imported inside `submit` and `resume` alone, so that the others answer at once.
+
+Runs in: driver.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import traceback
+from argparse import Namespace
+
+from rich.console import Console
+
+from runner.driver_lock import (
+    clear_stop,
+    driver_lock,
+    holder,
+    is_driven,
+    locked_sentence,
+    request_stop,
+    wait_until_free,
+)
+from runner.progress import progress_for
+from runner.run_logs import log_lines
+from runner.run_status import read_status
+from runner.runs import RunFolder, check_run_name, create_run, find_run, list_runs
+from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
+from runner.status_view import show_list, show_status, status_json, to_json_text
+from watchdog.errors import RunLocked, WatchkeeperError
+
+
+def submit(args: Namespace, t_s: float) -> int:
+    """Check everything, create the run's folder, and drive the run here or in the background."""
+    from runner.drill import parse_drill
+
+    resolved = read_spec(
+        args.job,
+        overrides=args.overrides,
+        variant=args.variant,
+        data=args.data,
+        workers=args.workers,
+        drill=args.drill,
+    )
+    parse_drill(resolved.spec.drill)
+    if args.run is not None:
+        check_run_name(args.runs_dir, args.run)
+    run = create_run(args.runs_dir, args.job, args.run, t_s=t_s)
+    run.job_yaml.write_text(dump_spec(resolved.spec), encoding="utf-8")
+    if not args.follow:
+        return _start_detached(run, args, is_first=True)
+    return _drive(run, resolved, args, t_s, is_resumed=False)
+
+
+def resume(args: Namespace, t_s: float) -> int:
+    """Continue a run that nobody drives; one that has finished stays finished."""
+    run = _find(args)
+    resolved = read_resolved(run.job_yaml)
+    if is_driven(run):
+        raise RunLocked(locked_sentence(run))
+    if not args.first:
+        before = read_status(run, t_s=t_s)
+        if before.state == "finished":
+            _tell(args, f"run {run.run_id} has finished at step {before.step}; nothing to resume")
+            return _conclude(run, args, 0)
+        # A request that no driver lived to obey must not stop the next one.
+        clear_stop(run)
+    if not args.follow:
+        return _start_detached(run, args, is_first=False)
+    return _drive(run, resolved, args, t_s, is_resumed=not args.first)
+
+
+def list_all(args: Namespace, t_s: float) -> int:
+    """Show all runs."""
+    statuses = [read_status(run, t_s=t_s) for run in list_runs(args.runs_dir)]
+    if args.json:
+        sys.stdout.write(to_json_text([status_json(status) for status in statuses]))
+    else:
+        show_list(Console(), statuses)
+    return 0
+
+
+def status(args: Namespace, t_s: float) -> int:
+    """Show one run."""
+    found = read_status(_find(args), t_s=t_s)
+    if args.json:
+        sys.stdout.write(to_json_text(status_json(found)))
+    else:
+        show_status(Console(), found)
+    return 0
+
+
+def stop(args: Namespace, t_s: float) -> int:
+    """Ask the driver to save and stop, and wait until it has let go of the run."""
+    run = _find(args)
+    state = read_status(run, t_s=t_s).state
+    if not is_driven(run) and state != "pending":
+        sys.stdout.write(f"run {run.run_id} is not driven by anyone; its state is {state}\n")
+        return 0
+    # A pending run has a driver that is still importing; it will find the request.
+    request_stop(run)
+    if not is_driven(run):
+        sys.stdout.write(f"run {run.run_id} has not started yet; it stops as soon as it does\n")
+        return 0
+    pid = holder(run).get("pid", "unknown")
+    sys.stdout.write(f"asked the driver (process {pid}) to stop; waiting\n")
+    sys.stdout.flush()
+    if not wait_until_free(run, args.timeout):
+        raise WatchkeeperError(
+            f"run {run.run_id} is still driven by process {pid} after {args.timeout:g} s; it may "
+            "be in a long step or checkpoint; the request stands, wait longer with --timeout"
+        )
+    after = read_status(run, t_s=t_s)
+    sys.stdout.write(f"run {run.run_id} is {after.state} at step {after.step}\n")
+    return 0
+
+
+def logs(args: Namespace, t_s: float) -> int:
+    """Print the logs of a run, and go on printing while it lives if asked."""
+    for line in log_lines(_find(args), is_following=args.follow, sleep=time.sleep):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    return 0
+
+
+def report(args: Namespace, t_s: float) -> int:
+    """Write the report of a run and say where it is."""
+    from runner.report import write_report
+
+    path = write_report(_find(args))
+    sys.stdout.write(f"report: {path}\n")
+    return 0
+
+
+def _find(args: Namespace) -> RunFolder:
+    return find_run(args.runs_dir, args.run or args.run_option)
+
+
+def _drive(
+    run: RunFolder, resolved: ResolvedSpec, args: Namespace, t_s: float, *, is_resumed: bool
+) -> int:
+    """Drive the run in this process until it ends; a mistake of ours leaves its traceback."""
+    console = Console()
+    show = progress_for(console, is_silent=args.json)
+    with driver_lock(run, t_s=t_s):
+        show.say(f"run {run.run_id} in {run.path}")
+        try:
+            from runner.submit import drive
+
+            code = drive(run, resolved, is_resumed=is_resumed, show=show)
+        except WatchkeeperError:
+            raise
+        except Exception as error:
+            run.crash_log.write_text(traceback.format_exc(), encoding="utf-8")
+            raise WatchkeeperError(
+                f"run {run.run_id} failed by a mistake in the runner: {error!r}; the traceback is "
+                f"in {run.crash_log}; `make resume RUN={run.run_id}` continues the run"
+            ) from error
+        finally:
+            show.close()
+            clear_stop(run)
+    return _conclude(run, args, code)
+
+
+def _start_detached(run: RunFolder, args: Namespace, *, is_first: bool) -> int:
+    """Start a driver that outlives this shell, and say how to follow it."""
+    command = [sys.executable, "-u", "-m", "runner", "resume", run.run_id]
+    command += ["--runs-dir", str(run.path.parent), *(["--first"] if is_first else [])]
+    with run.driver_log.open("ab") as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    # The child is on its own from here; without this, Python warns that it is still running.
+    child.returncode = 0
+    if args.json:
+        document = {"run": run.run_id, "path": str(run.path), "pid": child.pid}
+        sys.stdout.write(to_json_text(document))
+    else:
+        sys.stdout.write(
+            f"run {run.run_id} is driven in the background by process {child.pid}\n"
+            f"follow it: make logs RUN={run.run_id} FOLLOW=1   "
+            f"status: make status RUN={run.run_id}   stop: make stop RUN={run.run_id}\n"
+        )
+    return 0
+
+
+def _conclude(run: RunFolder, args: Namespace, code: int) -> int:
+    if args.json:
+        found = status_json(read_status(run, t_s=time_of(run)))
+        sys.stdout.write(to_json_text({**found, "path": str(run.path), "exit_code": code}))
+    return code
+
+
+def _tell(args: Namespace, sentence: str) -> None:
+    if not args.json:
+        sys.stdout.write(f"{sentence}\n")
+
+
+def time_of(run: RunFolder) -> float:
+    """Return when the ledger was last written (Unix seconds), so that an ended run has age 0."""
+    return run.ledger.stat().st_mtime if run.ledger.exists() else 0.0

@@ -1,0 +1,79 @@
+"""From a verdict and what checkpoints exist to a plan; every rank computes the same one.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from watchdog.records import Storage, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """A checkpoint to go back to; step 0 without storage is the untrained model."""
+
+    step: int
+    storage: Storage | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPlan:
+    """What a new attempt starts from. Everything in it is plain data that survives pickling.
+
+    `restore` lists the points to try, best first; the last is always the untrained model.
+    """
+
+    attempt: int = 0
+    generation: int = 0
+    restore: tuple[RestorePoint, ...] = (RestorePoint(0, None),)
+    lr_scale: float = 1.0
+    lr_anchor_step: int = 0
+    rewarmup_steps: int = 0
+    min_lr: float = 0.0
+    skip_samples: tuple[int, ...] = field(default=())
+
+
+def plan_rollback(
+    verdict: Verdict, memory_steps: Iterable[int], durable_steps: Iterable[int]
+) -> RestorePoint | None:
+    """Return the newest trusted checkpoint older than the first bad step, memory first.
+
+    None: nothing trusted that old exists, so the attempt cannot go back in place.
+    """
+    trusted = {step for step in verdict.trusted_steps if step < verdict.onset_step}
+    memory = trusted & set(memory_steps)
+    durable = trusted & set(durable_steps)
+    if not memory and not durable:
+        return None
+    newest = max(memory | durable)
+    return RestorePoint(newest, Storage.MEMORY if newest in memory else Storage.DURABLE)
+
+
+def restore_candidates(
+    *,
+    memory_steps: Sequence[int],
+    durable_steps: Sequence[int],
+    distrusted_steps: Iterable[int],
+    before_step: int | None,
+    trusted_steps: Iterable[int] | None,
+) -> tuple[RestorePoint, ...]:
+    """Return the points a new attempt may restore, best first: newest, and memory before durable.
+
+    After a plain crash (`trusted_steps` None) a checkpoint that nobody distrusts will do; after a
+    numerical incident only a trusted one older than the first bad step (`before_step`).
+    """
+    distrusted = set(distrusted_steps)
+    trusted = None if trusted_steps is None else set(trusted_steps)
+
+    def may_restore(step: int) -> bool:
+        if step in distrusted or (before_step is not None and step >= before_step):
+            return False
+        return trusted is None or step in trusted
+
+    points = [RestorePoint(s, Storage.MEMORY) for s in memory_steps if may_restore(s)]
+    points += [RestorePoint(s, Storage.DURABLE) for s in durable_steps if may_restore(s)]
+    points.sort(key=lambda p: (-p.step, p.storage is Storage.DURABLE))
+    return (*points, RestorePoint(0, None))

@@ -1,0 +1,78 @@
+"""Rung 0: an optimizer step whose gradients are not finite is not applied.
+
+The gradients are the same on all ranks after the all-reduce, so every rank decides alike without a
+word. With a fused optimizer the decision never leaves the device: the kernel is handed a flag and
+changes nothing when it is set.
+
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What the step did, still on the device: global gradient norm, and whether it was applied."""
+
+    grad_norm: torch.Tensor
+    is_applied: torch.Tensor
+    is_finite: torch.Tensor
+
+
+class Reflex:
+    """Clips, and applies the optimizer step only when the gradient norm is finite."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self._optimizer = optimizer
+        self._parameters = [p for g in optimizer.param_groups for p in g["params"]]
+        self._clip_norm = float("inf") if clip_norm is None else clip_norm
+        self._scaler = scaler
+        # The protocol GradScaler uses: such an optimizer reads `found_inf` and skips on the device.
+        self._skips_on_device = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+        if not self._skips_on_device and any(p.is_cuda for p in self._parameters):
+            _log.warning(
+                "%s cannot skip a bad step on the GPU, so each step waits for the host; "
+                "build the optimizer with fused=True to avoid it",
+                type(optimizer).__name__,
+            )
+
+    def step(self) -> StepOutcome:
+        """Apply the optimizer step unless a gradient is NaN or infinite."""
+        if self._scaler is not None and self._scaler.is_enabled():
+            return self._scaled_step(self._scaler)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        finite = torch.isfinite(norm)
+        self._apply(finite)
+        return StepOutcome(norm, finite, finite)
+
+    def _apply(self, finite: torch.Tensor) -> None:
+        if self._skips_on_device:
+            self._optimizer.grad_scale = None  # type: ignore[attr-defined]
+            self._optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self._optimizer.step()
+        elif bool(finite):
+            self._optimizer.step()
+
+    def _scaled_step(self, scaler: torch.amp.GradScaler) -> StepOutcome:
+        # An overflow at a scale above 1 is fp16's ordinary search for its scale, not a fault.
+        scale_tensor = scaler._scale
+        can_shrink = scale_tensor > 1.0 if scale_tensor is not None else None
+        scaler.unscale_(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        applied = torch.isfinite(norm)
+        scaler.step(self._optimizer)
+        scaler.update()
+        finite = applied if can_shrink is None else applied | can_shrink.reshape(()).bool()
+        return StepOutcome(norm, applied, finite)

@@ -1,0 +1,74 @@
+"""What `logs` shows: the driver's and the workers' output, and the ledger in plain words.
+
+Runs in: driver.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.driver_lock import is_driven
+from runner.ledger_words import clock_time, ledger_sentence
+from runner.runs import RunFolder
+
+_POLL_S = 0.5
+
+
+@dataclass(slots=True)
+class LineTail:
+    """Reads the complete lines that were added to a growing file since the last call."""
+
+    path: Path
+    _offset: int = field(default=0, init=False)
+
+    def new_lines(self) -> list[str]:
+        """Return the lines that are complete by now; the one being written waits."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                content = file.read()
+        except OSError:
+            return []
+        end = content.rfind(b"\n") + 1
+        self._offset += end
+        return content[:end].decode("utf-8", errors="replace").splitlines()
+
+
+def log_lines(
+    run: RunFolder, *, is_following: bool, sleep: Callable[[float], None]
+) -> Iterator[str]:
+    """Yield the lines of a run's logs, each opened by its source; until the driver ends if asked.
+
+    Args:
+        run: the run.
+        is_following: wait for more lines while a driver holds the run.
+        sleep: waits between two looks, seconds.
+    """
+    tails: dict[Path, LineTail] = {}
+    while True:
+        # Asked before reading, so that what a driver wrote last is read after it has gone.
+        has_more = is_following and is_driven(run)
+        for path in _sources(run):
+            tail = tails.setdefault(path, LineTail(path))
+            for line in tail.new_lines():
+                yield _shown(run, path, line)
+        if not has_more:
+            return
+        sleep(_POLL_S)
+
+
+def _sources(run: RunFolder) -> list[Path]:
+    return [run.driver_log, *sorted(run.logs.glob("*.log")), run.ledger, run.crash_log]
+
+
+def _shown(run: RunFolder, path: Path, line: str) -> str:
+    if path != run.ledger:
+        return f"{path.stem:<8} | {line}"
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return f"ledger   | {line}"
+    return f"ledger   | {clock_time(entry.get('t_s'))}  {ledger_sentence(entry)}"

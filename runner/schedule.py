@@ -1,0 +1,49 @@
+"""The learning rate of a step: the job's schedule times the watchdog's multiplier.
+
+The multiplier is composed at every step and never stored in an optimizer or a scheduler, so
+restoring one of those cannot undo it.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from runner.spec import TrainConfig
+
+
+def scheduled_lr(step: int, train: TrainConfig) -> float:
+    """Return the job's own learning rate at `step` (from 1): linear warm-up, then the schedule.
+
+    Source: Loshchilov and Hutter, SGDR (arXiv 1608.03983), equation 5, without restarts.
+    """
+    if step <= train.warmup_steps:
+        return train.lr * step / train.warmup_steps
+    if train.schedule == "constant":
+        return train.lr
+    span = max(1, train.max_steps - train.warmup_steps)
+    progress = min(1.0, (step - train.warmup_steps) / span)
+    return train.min_lr + (train.lr - train.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True, slots=True)
+class LrControl:
+    """The watchdog's hold on the rate: `scale` reached over `rewarmup_steps` after `anchor_step`.
+
+    `floor` is the least rate the watchdog may cause; a schedule that is lower by itself is kept.
+    """
+
+    scale: float = 1.0
+    anchor_step: int = 0
+    rewarmup_steps: int = 0
+    floor: float = 0.0
+
+    def lr(self, step: int, scheduled: float) -> float:
+        """Return the rate to use at `step`, given the job's own."""
+        target = max(scheduled * self.scale, min(scheduled, self.floor))
+        into = step - self.anchor_step
+        if 0 < into <= self.rewarmup_steps:
+            return target * into / (self.rewarmup_steps + 1)
+        return target

@@ -1,0 +1,458 @@
+"""What a training loop is handed: batches, the guarded step, checkpoints, and obedience to orders.
+
+The loop stays a loop; everything that makes a run survivable is behind these few calls:
+
+    session.begin(model, optimizer, source)
+    while session.wants_step():
+        batch = session.next_batch()
+        ... forward, session.backward(loss) ...
+        session.finish_step(loss)
+
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from runner.agreement import Council, Doorbell, RingingModel
+from runner.batches import BatchStream, RankBatch
+from runner.channel import Channel, ChannelDown
+from runner.checkpoint_writer import CheckpointWriter
+from runner.checkpoints import CheckpointStore
+from runner.device import Placement
+from runner.drill import DrillRunner, parse_drill
+from runner.memory_checkpoints import MemoryCheckpoint, MemoryCheckpoints
+from runner.packing import unpack
+from runner.recovery import AttemptPlan, RestorePoint, plan_rollback
+from runner.reflex import Reflex
+from runner.sampler import SampleOrder
+from runner.schedule import LrControl, scheduled_lr
+from runner.spec import RunSpec
+from runner.state import StateInfo, Tree, TrainState, seed_step
+from runner.task import SampleSource
+from runner.telemetry import Telemetry
+from watchdog.errors import CheckpointError, RollbackFailed
+from watchdog.records import (
+    AttemptStarted,
+    CheckpointFailed,
+    CheckpointSaved,
+    EvalReport,
+    Order,
+    OrderKind,
+    RollbackDone,
+    StepReport,
+    Storage,
+    Verdict,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """One rank's part in one attempt."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        plan: AttemptPlan,
+        placement: Placement,
+        channel: Channel,
+        store: CheckpointStore,
+    ) -> None:
+        self.spec = spec
+        self.placement = placement
+        self.step = 0
+        self.stopped_by: OrderKind | None = None
+        self._plan = plan
+        self._channel = channel
+        self._store = store
+        self._generation = plan.generation
+        self._lr_control = LrControl(
+            plan.lr_scale, plan.lr_anchor_step, plan.rewarmup_steps, plan.min_lr
+        )
+        self._skip = frozenset(plan.skip_samples)
+        self._obeyed_order = 0
+        self._council = Council()
+        self._telemetry = Telemetry(channel, placement.device)
+        self._memory = MemoryCheckpoints(spec.checkpoints.memory_keep, placement.device)
+        self._unannounced: list[MemoryCheckpoint] = []
+        self._drills = DrillRunner(parse_drill(spec.drill), placement.rank, self._claim)
+        self._writer: CheckpointWriter | None = None
+        if placement.rank == 0:
+            self._writer = CheckpointWriter(
+                store,
+                channel,
+                self._telemetry.send,
+                attempt=plan.attempt,
+                keep=spec.checkpoints.keep,
+            )
+
+    # -- the life of an attempt ------------------------------------------------------------
+
+    def begin(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, source: SampleSource
+    ) -> None:
+        """Take model, optimizer and samples over, and restore what the plan says."""
+        place, train = self.placement, self.spec.train
+        self._ringing = RingingModel(model, place.device)
+        self._bell = Doorbell(self._ringing)
+        self.model: nn.Module = self._ringing
+        if place.world_size > 1:
+            ids = [place.device.index or 0] if place.device.type == "cuda" else None
+            self.model = DistributedDataParallel(
+                self._ringing, device_ids=ids, gradient_as_bucket_view=True
+            )
+        self._scaler = torch.amp.GradScaler(place.device.type) if place.uses_scaler else None
+        self._state = TrainState(model, optimizer, self._scaler)
+        self._optimizer = optimizer
+        self._peak_ratio = [g["lr"] / train.lr for g in optimizer.param_groups]
+        self._reflex = Reflex(optimizer, train.clip_norm, self._scaler)
+        self._size = len(source)
+        self._batches = BatchStream(
+            source,
+            self._make_order,
+            rank=place.rank,
+            world_size=place.world_size,
+            seed=train.seed,
+            micro_batch_size=train.micro_batch_size,
+            loader_workers=self.spec.data.loader_workers,
+            prefetch=self.spec.data.prefetch,
+            device=place.device,
+        )
+        self._position = 0
+        point = self._restore_first()
+        self._batches.seek(self._position, self._skip)
+        if place.rank == 0:
+            self._telemetry.send(
+                AttemptStarted(
+                    t_s=time.time(),
+                    attempt=self._plan.attempt,
+                    world_size=place.world_size,
+                    restored_step=point.step,
+                    storage=point.storage,
+                    generation=self._generation,
+                    lr_scale=self._lr_control.scale,
+                )
+            )
+        self._remember()
+        self._step_started = time.perf_counter()
+
+    def wants_step(self) -> bool:
+        """Whether to take another step; settles orders that come with the last one."""
+        if self.stopped_by is not None:
+            return False
+        if self.step < self.spec.train.max_steps:
+            return True
+        self._announce(is_final=True)
+        self._telemetry.flush()
+        self._obey()
+        return self.stopped_by is None and self.step < self.spec.train.max_steps
+
+    def end(self, metrics: Mapping[str, float]) -> None:
+        """Write the last durable checkpoint (not after a halt) and say everything there is."""
+        if self.stopped_by is not OrderKind.HALT:
+            self._save_durable(metrics)
+        self.close()
+
+    def close(self) -> None:
+        """Stop the background threads, delivering what they hold."""
+        self._announce(is_final=True)
+        if self._writer is not None:
+            self._writer.close()
+        self._telemetry.flush()
+        if self._writer is not None and self.stopped_by is not OrderKind.HALT:
+            self._writer.settle_trust()
+        self._telemetry.close()
+
+    def abandon(self) -> None:
+        """Say what is known after an exception; the attempt is over."""
+        self._telemetry.flush(timeout_s=1.0)
+
+    # -- one step --------------------------------------------------------------------------
+
+    def next_batch(self) -> RankBatch:
+        """Return this rank's share of the next step's samples, on its device."""
+        self._batch = self._batches.next()
+        self._data_s = time.perf_counter() - self._step_started
+        step = self.step + 1
+        self._drills.begin_step(step)
+        seed_step(self.spec.train.seed, step, self.placement.rank)
+        order = self._telemetry.order
+        self._bell.ring(order is not None and order.order_id > self._obeyed_order)
+        self._optimizer.zero_grad(set_to_none=True)
+        return self._batch
+
+    def backward(self, loss: torch.Tensor, samples: int, *, is_last: bool) -> None:
+        """Add the gradient of a micro-batch's mean loss, weighted by its share of the step.
+
+        DDP averages over ranks, so a rank's weight is its share of the samples times the ranks.
+        """
+        weight = samples * self.placement.world_size / self._batch.global_size
+        loss = self._drills.distort_loss(loss) * weight
+        if self._scaler is not None:
+            loss = self._scaler.scale(loss)
+        with contextlib.ExitStack() as stack:
+            if not is_last and isinstance(self.model, DistributedDataParallel):
+                stack.enter_context(self.model.no_sync())
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    def finish_step(self, loss: torch.Tensor) -> None:
+        """Apply the step if it is finite, report it, keep checkpoints, obey what was ordered.
+
+        `loss` is the rank's mean loss over its samples, before any drill.
+        """
+        self.step += 1
+        self._position = self._batch.position
+        lr = self._set_lr()
+        self._memory.fence()
+        outcome = self._reflex.step()
+        has_rung = self._bell.listen()
+        self._report(self._drills.distort_report(loss), lr, outcome)
+        checkpoints = self.spec.checkpoints
+        is_durable_due = self.step % checkpoints.every_steps == 0
+        if is_durable_due or self.step % checkpoints.memory_every_steps == 0:
+            self._remember()
+        self._announce(is_final=False)
+        if is_durable_due:
+            self._write_durable(self._memory.get(self.step), {})
+        if has_rung:
+            self._obey()
+
+    def _set_lr(self) -> float:
+        scheduled = scheduled_lr(self.step, self.spec.train)
+        lr = self._lr_control.lr(self.step, scheduled) * self._drills.lr_factor()
+        for group, ratio in zip(self._optimizer.param_groups, self._peak_ratio, strict=True):
+            group["lr"] = lr * ratio
+        return lr
+
+    def _report(self, loss: torch.Tensor, lr: float, outcome: Any) -> None:
+        now = time.perf_counter()
+        report = StepReport(
+            t_s=time.time(),
+            attempt=self._plan.attempt,
+            generation=self._generation,
+            rank=self.placement.rank,
+            step=self.step,
+            epoch=self._position / self._size,
+            lr=lr,
+            step_s=now - self._step_started,
+            data_s=self._data_s,
+            samples=self._batch.size,
+            sample_ids=self._batch.ordinals,
+        )
+        self._step_started = now
+        self._telemetry.step(
+            report, loss, outcome.grad_norm, outcome.is_applied, outcome.is_finite
+        )
+
+    def report_evaluation(
+        self, metrics: Mapping[str, float], metric: str, seconds: float
+    ) -> None:
+        """Tell the watchdog of a validation; rank 0 speaks for all."""
+        self._step_started = time.perf_counter()
+        if self.placement.rank != 0:
+            return
+        self._telemetry.send(
+            EvalReport(
+                t_s=time.time(),
+                attempt=self._plan.attempt,
+                generation=self._generation,
+                step=self.step,
+                val_loss=metrics.get("val_loss"),
+                val_metric=metrics.get(metric),
+                seconds=seconds,
+                metrics=dict(metrics),
+            )
+        )
+
+    def gather(self, items: Sequence[Any]) -> list[Any]:
+        """Return the items of all ranks as one list, in rank order."""
+        return [item for part in self._council.gather(list(items)) for item in part]
+
+    # -- checkpoints -----------------------------------------------------------------------
+
+    def _info(self) -> StateInfo:
+        return StateInfo(
+            step=self.step,
+            generation=self._generation,
+            position=self._position,
+            world_size=self.placement.world_size,
+            seed=self.spec.train.seed,
+        )
+
+    def _remember(self) -> None:
+        checkpoint = self._memory.save(self._state, self._info())
+        self._unannounced.append(checkpoint)
+        if self._writer is not None and self._channel.keeps_copies:
+            self._writer.hold(checkpoint, {})
+
+    def _announce(self, *, is_final: bool) -> None:
+        """Report the memory checkpoints whose copies have ended."""
+        while self._unannounced and (is_final or self._unannounced[0].is_ready()):
+            checkpoint = self._unannounced.pop(0)
+            if self.placement.rank != 0:
+                continue
+            self._telemetry.send(
+                CheckpointSaved(
+                    t_s=time.time(),
+                    attempt=self._plan.attempt,
+                    generation=checkpoint.info.generation,
+                    step=checkpoint.info.step,
+                    storage=Storage.MEMORY,
+                    is_finite=checkpoint.is_finite(),
+                    size_bytes=checkpoint.size_bytes(),
+                )
+            )
+
+    def _save_durable(self, metrics: Mapping[str, float]) -> None:
+        if self._memory.get(self.step) is None:
+            self._remember()
+        if self._writer is not None:
+            self._writer.drain()
+        self._write_durable(self._memory.get(self.step), metrics)
+
+    def _write_durable(
+        self, checkpoint: MemoryCheckpoint | None, metrics: Mapping[str, float]
+    ) -> None:
+        if self._writer is None or checkpoint is None:
+            return
+        extra = {
+            "created_t_s": time.time(),
+            "epoch": self._position / self._size,
+            "skip_samples": sorted(self._skip),
+            "lr_scale": self._lr_control.scale,
+            "metrics": dict(metrics),
+        }
+        self._writer.save(checkpoint, extra)
+
+    def _restore_first(self) -> RestorePoint:
+        """Restore the best point that all ranks can read; the untrained model is the last."""
+        for point in self._plan.restore:
+            if point.storage is None:
+                return point
+            loaded = self._try_load(point)
+            if all(self._council.gather(loaded is not None)) and loaded is not None:
+                self._adopt(*loaded)
+                return point
+        return RestorePoint(0, None)
+
+    def _try_load(self, point: RestorePoint) -> tuple[Tree, StateInfo] | None:
+        try:
+            if point.storage is Storage.DURABLE:
+                return self._store.load(point.step)
+            payload = self._channel.held(point.step)
+            return None if payload is None else unpack(payload)
+        except (CheckpointError, ChannelDown) as error:
+            _log.error("step %d cannot be restored: %s", point.step, error)
+            if self.placement.rank == 0:
+                self._telemetry.send(
+                    CheckpointFailed(
+                        t_s=time.time(),
+                        attempt=self._plan.attempt,
+                        step=point.step,
+                        storage=point.storage or Storage.MEMORY,
+                        operation="restore",
+                        error=str(error),
+                    )
+                )
+            return None
+
+    def _adopt(self, tree: Tree, info: StateInfo) -> None:
+        self._state.load(tree)
+        self.step = info.step
+        self._position = info.position
+
+    def _make_order(self, position: int, skip: Any) -> SampleOrder:
+        return SampleOrder(
+            size=self._size,
+            batch_size=self.spec.train.batch_size,
+            seed=self.spec.train.seed,
+            position=position,
+            skip=skip,
+        )
+
+    # -- orders ----------------------------------------------------------------------------
+
+    def _claim(self, key: str) -> int:
+        try:
+            return self._channel.claim(key)
+        except ChannelDown:
+            return 1 << 30  # nobody to ask: better no fault than the same one for ever
+
+    def _obey(self) -> None:
+        """Carry out, on all ranks at this step, the newest order that any rank has heard."""
+        started = time.perf_counter()
+        known = self._council.gather(
+            (self._telemetry.order, self._memory.steps(), self._known_durable())
+        )
+        orders = [o for o, _, _ in known if o is not None and o.order_id > self._obeyed_order]
+        if not orders:
+            return
+        order: Order = max(orders, key=lambda o: o.order_id)
+        self._obeyed_order = order.order_id
+        self._bell.reset()
+        if order.kind is not OrderKind.ROLLBACK or order.verdict is None:
+            self.stopped_by = order.kind
+            return
+        memory = set.intersection(*(set(steps) for _, steps, _ in known))
+        durable = {step for _, _, steps in known for step in steps}
+        self._roll_back(order.verdict, memory, durable, started)
+
+    def _known_durable(self) -> tuple[int, ...]:
+        return self._store.steps() if self.placement.rank == 0 else ()
+
+    def _roll_back(
+        self, verdict: Verdict, memory: set[int], durable: set[int], started: float
+    ) -> None:
+        last_step = self.step
+        point = plan_rollback(verdict, memory, durable)
+        if point is None:
+            raise RollbackFailed(
+                f"no trusted checkpoint older than step {verdict.onset_step} is left in memory "
+                f"{sorted(memory)} or on storage {sorted(durable)} (attempt {self._plan.attempt}, "
+                f"step {last_step}); checkpoints.memory_keep={self.spec.checkpoints.memory_keep}"
+            )
+        if point.storage is Storage.MEMORY:
+            held = self._memory.get(point.step)
+            assert held is not None, "the plan names a step that every rank holds"
+            held.wait()
+            self._adopt(held.tree, held.info)
+        else:
+            loaded = self._try_load(point)
+            if not all(self._council.gather(loaded is not None)) or loaded is None:
+                raise RollbackFailed(f"the durable checkpoint of step {point.step} is unreadable")
+            self._adopt(*loaded)
+        self._memory.drop_after(point.step)
+        self._unannounced = [c for c in self._unannounced if c.info.step <= point.step]
+        self._generation += 1
+        self._skip |= set(verdict.skip_samples)
+        self._lr_control = LrControl(
+            verdict.lr_scale, point.step, verdict.rewarmup_steps, verdict.min_lr
+        )
+        self._batches.seek(self._position, self._skip)
+        self._drills.reset()
+        if self.placement.rank == 0:
+            self._telemetry.send(
+                RollbackDone(
+                    t_s=time.time(),
+                    attempt=self._plan.attempt,
+                    generation=self._generation,
+                    verdict_id=verdict.verdict_id,
+                    step=last_step,
+                    restored_step=point.step,
+                    storage=point.storage or Storage.MEMORY,
+                    seconds=time.perf_counter() - started,
+                    steps_lost=last_step - point.step,
+                    skipped_samples=verdict.skip_samples,
+                )
+            )
+

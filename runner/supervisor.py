@@ -1,0 +1,221 @@
+"""One run from start to end: start an attempt, await its end, plan, start again.
+
+The supervisor owns every restart; the watchdog only judges. It is killed and resumed without loss,
+because what it decides from is the ledger, and a verdict that was written is found there again.
+
+Runs in: driver.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from runner.backend import AttemptResult, Backend
+from runner.channel import ChannelDown
+from runner.checkpoints import CheckpointStore
+from runner.phases import Phase, move
+from runner.recovery import AttemptPlan, restore_candidates
+from runner.runs import RunFolder
+from runner.spec import RunSpec
+from runner.watchdog_link import Watchdog
+from watchdog.history import RunHistory
+from watchdog.records import (
+    Action,
+    AttemptEnded,
+    Outcome,
+    Record,
+    RunEnded,
+    RunStarted,
+    Verdict,
+)
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Chosen: the watchdog serves again 0.6 s after its death (measured); this is fifty times that.
+_PATIENCE_S = 30.0
+
+_ENDS = {
+    Outcome.FINISHED: Phase.FINISHED,
+    Outcome.STOPPED: Phase.STOPPED,
+    Outcome.HALTED: Phase.HALTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended."""
+
+    phase: Phase
+    step: int
+    reason: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    trivial: dict[str, float] = field(default_factory=dict)
+
+
+class Supervisor:
+    """Drives one run; `is_stopping` says whether somebody asked it to stop."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        spec: RunSpec,
+        backend: Backend,
+        store: CheckpointStore,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._run = run
+        self._spec = spec
+        self._backend = backend
+        self._store = store
+        self._is_stopping = is_stopping
+        self._phase = Phase.PENDING
+        self._started_s = time.time()
+
+    def drive(self, watchdog: Watchdog, *, is_resumed: bool) -> Ending:
+        """Run attempts until a terminal phase; write `result.json`; return the ending."""
+        self._tell(
+            watchdog,
+            RunStarted(
+                t_s=time.time(),
+                run_id=self._run.run_id,
+                job=self._spec.name,
+                max_steps=self._spec.train.max_steps,
+                is_resumed=is_resumed,
+            ),
+        )
+        history = self._ask(watchdog.history)
+        verdict = history.pending_verdict
+        plan = plan_attempt(history, verdict, self._ask(watchdog.held_steps), self._store.steps())
+        ending = self._attempts(watchdog, plan)
+        self._phase = move(self._phase, ending.phase, ending.reason)
+        self._tell(
+            watchdog,
+            RunEnded(
+                t_s=time.time(),
+                attempt=self._ask(watchdog.history).attempt,
+                step=ending.step,
+                state=ending.phase.value,
+                reason=ending.reason,
+            ),
+        )
+        self._write_result(watchdog, ending)
+        return ending
+
+    def _attempts(self, watchdog: Watchdog, plan: AttemptPlan) -> Ending:
+        while True:
+            self._phase = move(self._phase, Phase.STARTING, f"attempt {plan.attempt}")
+            result = self._backend.run_attempt(plan)
+            step = result.step
+            if step is None:
+                step = self._ask(watchdog.snapshot).step
+            verdict = self._end_attempt(watchdog, plan, result, step)
+            if result.outcome in _ENDS:
+                return self._ending(_ENDS[result.outcome], step, verdict, result)
+            if verdict.action is Action.HALT:
+                return self._ending(Phase.HALTED, step, verdict, result)
+            if self._is_stopping():
+                reason = f"stopped on request while recovering from: {verdict.reason}"
+                return Ending(Phase.STOPPED, step, reason)
+            self._phase = move(self._phase, Phase.RESTARTING, verdict.reason)
+            plan = plan_attempt(
+                self._ask(watchdog.history),
+                verdict,
+                self._ask(watchdog.held_steps),
+                self._store.steps(),
+            )
+
+    def _end_attempt(
+        self, watchdog: Watchdog, plan: AttemptPlan, result: AttemptResult, step: int
+    ) -> Verdict:
+        record = AttemptEnded(
+            t_s=time.time(),
+            attempt=plan.attempt,
+            outcome=result.outcome,
+            step=step,
+            error=result.error,
+            rank=result.rank,
+            is_node_lost=result.is_node_lost,
+        )
+        return self._ask(lambda: watchdog.attempt_ended(record))
+
+    def _ending(self, phase: Phase, step: int, verdict: Verdict, result: AttemptResult) -> Ending:
+        reasons = {
+            Phase.FINISHED: f"all {self._spec.train.max_steps} steps done",
+            Phase.STOPPED: f"stopped on request at step {step}",
+        }
+        reason = reasons.get(phase, verdict.reason)
+        return Ending(phase, step, reason, result.metrics, result.trivial)
+
+    def _tell(self, watchdog: Watchdog, record: Record) -> None:
+        self._ask(lambda: watchdog.exchange([record]))
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Return the watchdog's answer, waiting out its restart.
+
+        Raises:
+            ChannelDown: it did not come back in 30 s.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return question()
+            except ChannelDown as error:
+                if time.monotonic() > deadline:
+                    raise
+                _log.warning("waiting for the watchdog: %s", error)
+                time.sleep(0.5)
+
+    def _write_result(self, watchdog: Watchdog, ending: Ending) -> None:
+        snapshot = self._ask(watchdog.snapshot)
+        result: dict[str, Any] = {
+            "state": ending.phase.value,
+            "reason": ending.reason,
+            "step": ending.step,
+            "metrics": ending.metrics,
+            "trivial_metrics": ending.trivial,
+            "incidents": sum(snapshot.incidents.values()),
+            "rollbacks": snapshot.rollbacks,
+            "restarts": sum(snapshot.restarts.values()),
+            "steps_lost": snapshot.steps_lost,
+            "goodput_ratio": snapshot.goodput_ratio,
+            "seconds": time.time() - (snapshot.started_t_s or self._started_s),
+        }
+        partial = self._run.result.with_suffix(".partial")
+        partial.write_text(json.dumps(result, indent=1) + "\n")
+        partial.replace(self._run.result)
+
+
+def plan_attempt(
+    history: RunHistory,
+    verdict: Verdict | None,
+    held_steps: tuple[int, ...],
+    durable_steps: tuple[int, ...],
+) -> AttemptPlan:
+    """Return the plan of the next attempt from what the watchdog knows and what exists.
+
+    A verdict that names a first bad step of the numbers wants a trusted checkpoint older than it;
+    after a crash, or on a resume, the newest that nobody distrusts will do.
+    """
+    is_numeric = verdict is not None and verdict.is_numeric
+    return AttemptPlan(
+        attempt=history.next_attempt,
+        generation=history.generation + 1 if history.next_attempt else 0,
+        restore=restore_candidates(
+            memory_steps=held_steps,
+            durable_steps=durable_steps,
+            distrusted_steps=history.distrusted_steps,
+            before_step=verdict.onset_step if verdict is not None and is_numeric else None,
+            trusted_steps=history.trusted_steps if is_numeric else None,
+        ),
+        lr_scale=history.lr_scale,
+        lr_anchor_step=history.lr_anchor_step,
+        rewarmup_steps=history.rewarmup_steps,
+        min_lr=history.min_lr,
+        skip_samples=history.skip_samples,
+    )

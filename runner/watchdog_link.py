@@ -1,0 +1,132 @@
+"""The two ends of the line between training and its watchdog: over Ray, or in one process.
+
+Runs in: worker and driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import ray
+
+from runner.channel import Channel, ChannelDown
+from watchdog.history import RunHistory
+from watchdog.host import WatchdogHost
+from watchdog.records import AttemptEnded, Order, Record, Verdict
+from watchdog.snapshot import Snapshot
+
+#: Chosen: longer than a watchdog restart (0.6 s measured), shorter than anyone's patience.
+_TIMEOUT_S = 10.0
+
+
+class Watchdog(Protocol):
+    """The driver's view of the watchdog; `WatchdogHost` is one."""
+
+    def exchange(self, records: Sequence[Record]) -> Order | None:
+        """Take records in; return the order that is pending."""
+        ...
+
+    def attempt_ended(self, record: AttemptEnded) -> Verdict:
+        """Take the end of an attempt in; return how to go on."""
+        ...
+
+    def history(self) -> RunHistory:
+        """Return what is needed to plan the next attempt."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Return the frozen view of the run."""
+        ...
+
+    def request_stop(self) -> None:
+        """Order all ranks to stop at the same step."""
+        ...
+
+    def held_steps(self) -> tuple[int, ...]:
+        """Return the steps with a copy of a memory checkpoint."""
+        ...
+
+    def port(self) -> int:
+        """Return the port of the metrics."""
+        ...
+
+    def close(self) -> None:
+        """Stop it."""
+        ...
+
+
+class _Remote:
+    """Calls the actor's methods by name and waits for the answer.
+
+    Raises from every method:
+        ChannelDown: no answer within 10 s; Ray may be restarting the actor.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        def call(*args: Any) -> Any:
+            try:
+                return ray.get(getattr(self._actor, method).remote(*args), timeout=_TIMEOUT_S)
+            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+                raise ChannelDown(f"{method}: {error}") from error
+
+        return call
+
+
+def remote_watchdog(actor: Any) -> Watchdog:
+    """Return the driver's end of the line to a watchdog actor."""
+    return cast(Watchdog, _Remote(actor))
+
+
+class RayChannel(_Remote):
+    """A worker's end over Ray; copies go into the object store, owned by the watchdog."""
+
+    keeps_copies = True
+
+    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
+        """Put a copy into the object store in the watchdog's name."""
+        try:
+            reference = ray.put(payload, _owner=self._actor)
+        except (ray.exceptions.RayError, ValueError) as error:
+            raise ChannelDown(str(error)) from error
+        super().__getattr__("hold")(step, [reference])  # in a list, it stays a reference
+
+    def held(self, step: int) -> Mapping[str, Any] | None:
+        """Return the copy of step `step`, or None."""
+        references = super().__getattr__("held")(step)
+        if not references:
+            return None
+        try:
+            payload: Mapping[str, Any] = ray.get(references[0], timeout=_TIMEOUT_S)
+        except ray.exceptions.RayError as error:
+            raise ChannelDown(f"the copy of step {step} is gone: {error}") from error
+        return payload
+
+
+def ray_channel(actor: Any) -> Channel:
+    """Return a worker's end of the line to a watchdog actor."""
+    return cast(Channel, RayChannel(actor))
+
+
+class LocalChannel:
+    """A worker's end in the watchdog's own process; there is no copy outside of it."""
+
+    keeps_copies = False
+
+    def __init__(self, host: WatchdogHost) -> None:
+        self.exchange = host.exchange
+        self.claim = host.claim
+        self.trust = host.trust
+
+    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
+        """Do nothing: a copy in the same process would die with it."""
+
+    def held(self, step: int) -> Mapping[str, Any] | None:
+        """Return None: nothing is held."""
+        return None

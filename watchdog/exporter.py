@@ -1,0 +1,185 @@
+"""Serves the watchdog's snapshot to Prometheus over HTTP, and tells Prometheus where.
+
+Each scrape reads one snapshot; nothing is counted here. The registry is our own, because Ray's
+metrics drop a gauge 20 s after it was last set and never show a NaN loss.
+
+Runs in: watchdog actor.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    StateSetMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from watchdog.exposition import Sample, samples
+from watchdog.metrics import CATALOGUE, Family, MetricType
+from watchdog.snapshot import TERMINAL_STATES, Snapshot
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_PORT = 9465
+
+#: How long the series of an ended run stay, in seconds.
+#: Chosen: at least two scrapes of any usual interval, so that the last values are seen.
+DEFAULT_GRACE_S = 300.0
+
+
+class SnapshotCollector(Collector):
+    """Turns the snapshot of each scrape into metric families of the catalogue."""
+
+    def __init__(
+        self, snapshot: Callable[[], Snapshot], clock: Callable[[], float], grace_s: float
+    ) -> None:
+        self._snapshot = snapshot
+        self._clock = clock
+        self._grace_s = grace_s
+        self._ended_t_s: float | None = None
+        self._peaks: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families; only the watchdog's own once the run is over for the grace."""
+        snapshot = self._snapshot()
+        build = Sample("training_watchdog_build_info", 1.0, (_version(),))
+        current = [build]
+        if not self._is_past_grace(snapshot):
+            current += map(self._never_falling, samples(snapshot))
+        by_family: dict[str, list[Sample]] = {}
+        for sample in current:
+            by_family.setdefault(sample.name, []).append(sample)
+        for name, family in CATALOGUE.items():
+            if name in by_family:
+                yield _family(family, by_family[name], (snapshot.job, snapshot.run_id))
+
+    def _is_past_grace(self, snapshot: Snapshot) -> bool:
+        if snapshot.state not in TERMINAL_STATES:
+            self._ended_t_s = None
+            return False
+        now_s = self._clock()
+        if self._ended_t_s is None:
+            self._ended_t_s = now_s
+        return now_s - self._ended_t_s >= self._grace_s
+
+    def _never_falling(self, sample: Sample) -> Sample:
+        """Return a counter's sample at the highest value it ever had; others as they are.
+
+        Goodput takes time back from `productive` when steps are thrown away. To Prometheus a
+        counter that falls has been reset, and its rate would jump by the whole value.
+        """
+        if CATALOGUE[sample.name].type is not MetricType.COUNTER:
+            return sample
+        key = (sample.name, sample.labels)
+        self._peaks[key] = max(sample.value, self._peaks.get(key, 0.0))
+        return Sample(sample.name, self._peaks[key], sample.labels)
+
+
+def _family(family: Family, current: list[Sample], run: tuple[str, str]) -> Metric:
+    own = run if family.is_of_run else ()
+    labels = family.all_labels
+    match family.type:
+        case MetricType.GAUGE:
+            gauge = GaugeMetricFamily(family.base_name, family.help, labels=labels)
+            for sample in current:
+                gauge.add_metric((*own, *sample.labels), sample.value)
+            return gauge
+        case MetricType.COUNTER:
+            counter = CounterMetricFamily(family.base_name, family.help, labels=labels)
+            for sample in current:
+                counter.add_metric((*own, *sample.labels), sample.value)
+            return counter
+        case MetricType.INFO:
+            info = InfoMetricFamily(family.base_name, family.help, labels=labels[: len(own)])
+            for sample in current:
+                info.add_metric(own, dict(zip(family.labels, sample.labels, strict=True)))
+            return info
+        case MetricType.STATESET:
+            states = StateSetMetricFamily(family.base_name, family.help, labels=labels)
+            states.add_metric(own, {s.labels[0]: s.value == 1.0 for s in current})
+            return states
+
+
+def _version() -> str:
+    try:
+        return metadata.version("watchkeeper")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class Exporter:
+    """An HTTP server with the metrics of one run at `/metrics`; `port` is the real one.
+
+    Raises:
+        OSError: the address cannot be listened on, for another reason than a busy port.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        *,
+        clock: Callable[[], float] = time.time,  # noqa: TID251  # an edge; tests bring their own
+        grace_s: float = DEFAULT_GRACE_S,
+    ) -> None:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(SnapshotCollector(snapshot, clock, grace_s))
+        self._server, self._thread = _listen(host, port, registry)
+        self.host = host
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        """Stop serving and free the port; calling it twice is harmless."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _listen(host: str, port: int, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
+    """Serve on `port`, or on any free one when another run has it already."""
+    try:
+        return start_http_server(port, host, registry)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+    server, thread = start_http_server(0, host, registry)
+    LOG.info(
+        "port %d is taken, probably by another run; metrics are on %d", port, server.server_port
+    )
+    return server, thread
+
+
+def write_file_sd(path: Path, target: str, labels: Mapping[str, str]) -> None:
+    """Tell Prometheus of one run: a `file_sd` file that is never seen half-written.
+
+    `target` is `host:port`; `labels` are put on every series of it, `up` included.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Prometheus reads what matches *.json, so the half-written file must not.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps([{"targets": [target], "labels": dict(labels)}]) + "\n")
+    partial.replace(path)
+
+
+def remove_file_sd(path: Path) -> None:
+    """Take a run off Prometheus's list, after its grace; one that is not listed is fine."""
+    path.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""The watchdog as one object: service, exporter, claims, held checkpoints and a clock tick.
+
+It is the same object inside the Ray actor and inside a `workers: 0` process.
+
+Runs in: watchdog actor, or the driver of an in-process run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from watchdog.claims import Claims
+from watchdog.config import WatchdogConfig
+from watchdog.exporter import Exporter, remove_file_sd, write_file_sd
+from watchdog.history import RunHistory
+from watchdog.records import AttemptEnded, Order, Record, Verdict
+from watchdog.service import Service
+from watchdog.snapshot import Snapshot
+
+#: Chosen: silence is judged in seconds, so a tick a second is fine enough and costs nothing.
+_TICK_S = 1.0
+#: Chosen: copies of memory checkpoints kept for a restart; the newest may still be distrusted.
+_HELD = 6
+
+
+class WatchdogHost:
+    """Everything the watchdog does for one run. Methods may be called from any thread."""
+
+    def __init__(self, run_dir: str, config: WatchdogConfig) -> None:
+        folder = Path(run_dir)
+        self._service = Service(folder, config)
+        self._claims = Claims(folder / "drill_claims.jsonl")
+        self._held: dict[int, Any] = {}
+        self._exporter = Exporter(self._service.snapshot, config.host, config.port)
+        self._sd_file = folder.parent / ".prometheus" / f"{folder.name}.json"
+        write_file_sd(self._sd_file, f"{config.host}:{self._exporter.port}", {"run": folder.name})
+        self._closed = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="watchdog-tick", daemon=True)
+        self._ticker.start()
+
+    def port(self) -> int:
+        """Return the port the metrics are served on."""
+        return self._exporter.port
+
+    def exchange(self, records: Sequence[Record]) -> Order | None:
+        """Take records in; return the order that is pending, if one is."""
+        return self._service.exchange(records)
+
+    def attempt_ended(self, record: AttemptEnded) -> Verdict:
+        """Take the end of an attempt in; return how to go on."""
+        verdict = self._service.attempt_ended(record)
+        return verdict
+
+    def history(self) -> RunHistory:
+        """Return what the driver needs to plan the next attempt."""
+        return self._service.history()
+
+    def snapshot(self) -> Snapshot:
+        """Return the frozen view of the run."""
+        return self._service.snapshot()
+
+    def trust(self) -> Mapping[int, str]:
+        """Return the trust of the durable checkpoints by step."""
+        return self._service.trust()
+
+    def request_stop(self) -> None:
+        """Order all ranks to stop at the same step, with a checkpoint."""
+        self._service.request_stop()
+
+    def claim(self, key: str) -> int:
+        """Return how often `key` was claimed before, and count this claim."""
+        return self._claims.claim(key)
+
+    def hold(self, step: int, payload: Any) -> None:
+        """Keep a copy (or a reference to one) of the memory checkpoint of `step`."""
+        self._held[step] = payload
+        for old in sorted(self._held)[:-_HELD]:
+            del self._held[old]
+
+    def held(self, step: int) -> Any:
+        """Return what was kept for `step`, or None."""
+        return self._held.get(step)
+
+    def held_steps(self) -> tuple[int, ...]:
+        """Return the steps that have a copy here, oldest first."""
+        return tuple(sorted(self._held))
+
+    def close(self) -> None:
+        """Stop serving and write what is buffered."""
+        self._closed.set()
+        self._ticker.join()
+        remove_file_sd(self._sd_file)
+        self._exporter.close()
+        self._service.close()
+
+    def _tick(self) -> None:
+        while not self._closed.wait(_TICK_S):
+            self._service.tick()
