@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -148,7 +149,7 @@ class CheckpointStore:
                 )
             tree = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             fields = {name: int(manifest[name]) for name in StateInfo.__slots__}
-        except (OSError, KeyError, ValueError, RuntimeError, EOFError) as error:
+        except (OSError, LookupError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
             raise CheckpointError(f"cannot read the checkpoint at {path}: {error}") from error
         return tree, StateInfo(**fields)
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Whoever ends a driver politely (systemd, Kubernetes, make stop) means what Ctrl-C means.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code: int = args.run_command(args, time.time())
+        code: int = args.run_command(args, time.time)
     except WatchkeeperError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; each sets `run_command`, a function of (args, t_s)."""
+    """Return the parser of all commands; each sets `run_command`, a function of (args, clock)."""
     parser = argparse.ArgumentParser(
         prog="python -m runner",
         description="Run training jobs under a watchdog.",

@@ -1,6 +1,6 @@
 """What each command does; the parser and the error handling are in `cli`.
 
-Every function takes the parsed options and the time (Unix seconds) and returns the exit code.
+Every function takes the parsed options and a clock (Unix seconds) and returns the exit code.
 Ray and torch are imported inside `submit` and `resume` alone, so that the others answer at once.
 
 Runs in: driver.
@@ -13,12 +13,13 @@ import sys
 import time
 import traceback
 from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from runner.driver_lock import (
     clear_stop,
-    driver_lock,
     holder,
     is_driven,
     locked_sentence,
@@ -33,10 +34,16 @@ from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
 from watchdog.errors import RunLocked, WatchkeeperError
 
+if TYPE_CHECKING:
+    from runner.job import Job
 
-def submit(args: Namespace, t_s: float) -> int:
+Clock = Callable[[], float]
+
+
+def submit(args: Namespace, clock: Clock) -> int:
     """Check everything, create the run's folder, and drive the run here or in the background."""
     from runner.drill import parse_drill
+    from runner.submit import find_data
 
     resolved = read_spec(
         args.job,
@@ -47,36 +54,40 @@ def submit(args: Namespace, t_s: float) -> int:
         drill=args.drill,
     )
     parse_drill(resolved.spec.drill)
+    job = find_data(args.job, resolved, args.runs_dir)
     if args.run is not None:
         check_run_name(args.runs_dir, args.run)
-    run = create_run(args.runs_dir, args.job, args.run, t_s=t_s)
+    run = create_run(args.runs_dir, args.job, args.run, t_s=clock())
     run.job_yaml.write_text(dump_spec(resolved.spec), encoding="utf-8")
     if not args.follow:
         return _start_detached(run, args, is_first=True)
-    return _drive(run, resolved, args, t_s, is_resumed=False)
+    return _drive(run, resolved, job, args, clock, is_resumed=False)
 
 
-def resume(args: Namespace, t_s: float) -> int:
+def resume(args: Namespace, clock: Clock) -> int:
     """Continue a run that nobody drives; one that has finished stays finished."""
+    from runner.submit import find_data
+
     run = _find(args)
     resolved = read_resolved(run.job_yaml)
     if is_driven(run):
         raise RunLocked(locked_sentence(run))
     if not args.first:
-        before = read_status(run, t_s=t_s)
+        before = read_status(run, t_s=clock())
         if before.state == "finished":
             _tell(args, f"run {run.run_id} has finished at step {before.step}; nothing to resume")
-            return _conclude(run, args, 0)
+            return _conclude(run, args, clock, 0)
         # A request that no driver lived to obey must not stop the next one.
         clear_stop(run)
     if not args.follow:
         return _start_detached(run, args, is_first=False)
-    return _drive(run, resolved, args, t_s, is_resumed=not args.first)
+    job = find_data(resolved.spec.name, resolved, args.runs_dir)
+    return _drive(run, resolved, job, args, clock, is_resumed=not args.first)
 
 
-def list_all(args: Namespace, t_s: float) -> int:
+def list_all(args: Namespace, clock: Clock) -> int:
     """Show all runs."""
-    statuses = [read_status(run, t_s=t_s) for run in list_runs(args.runs_dir)]
+    statuses = [read_status(run, t_s=clock()) for run in list_runs(args.runs_dir)]
     if args.json:
         sys.stdout.write(to_json_text([status_json(status) for status in statuses]))
     else:
@@ -84,9 +95,9 @@ def list_all(args: Namespace, t_s: float) -> int:
     return 0
 
 
-def status(args: Namespace, t_s: float) -> int:
+def status(args: Namespace, clock: Clock) -> int:
     """Show one run."""
-    found = read_status(_find(args), t_s=t_s)
+    found = read_status(_find(args), t_s=clock())
     if args.json:
         sys.stdout.write(to_json_text(status_json(found)))
     else:
@@ -94,10 +105,10 @@ def status(args: Namespace, t_s: float) -> int:
     return 0
 
 
-def stop(args: Namespace, t_s: float) -> int:
+def stop(args: Namespace, clock: Clock) -> int:
     """Ask the driver to save and stop, and wait until it has let go of the run."""
     run = _find(args)
-    state = read_status(run, t_s=t_s).state
+    state = read_status(run, t_s=clock()).state
     if not is_driven(run) and state != "pending":
         sys.stdout.write(f"run {run.run_id} is not driven by anyone; its state is {state}\n")
         return 0
@@ -114,12 +125,12 @@ def stop(args: Namespace, t_s: float) -> int:
             f"run {run.run_id} is still driven by process {pid} after {args.timeout:g} s; it may "
             "be in a long step or checkpoint; the request stands, wait longer with --timeout"
         )
-    after = read_status(run, t_s=t_s)
+    after = read_status(run, t_s=clock())
     sys.stdout.write(f"run {run.run_id} is {after.state} at step {after.step}\n")
     return 0
 
 
-def logs(args: Namespace, t_s: float) -> int:
+def logs(args: Namespace, clock: Clock) -> int:
     """Print the logs of a run, and go on printing while it lives if asked."""
     for line in log_lines(_find(args), is_following=args.follow, sleep=time.sleep):
         sys.stdout.write(f"{line}\n")
@@ -127,12 +138,13 @@ def logs(args: Namespace, t_s: float) -> int:
     return 0
 
 
-def report(args: Namespace, t_s: float) -> int:
+def report(args: Namespace, clock: Clock) -> int:
     """Write the report of a run and say where it is."""
     from runner.report import write_report
 
-    path = write_report(_find(args))
-    sys.stdout.write(f"report: {path}\n")
+    run = _find(args)
+    write_report(run.path)
+    sys.stdout.write(f"report: {run.report}\n")
     return 0
 
 
@@ -141,29 +153,33 @@ def _find(args: Namespace) -> RunFolder:
 
 
 def _drive(
-    run: RunFolder, resolved: ResolvedSpec, args: Namespace, t_s: float, *, is_resumed: bool
+    run: RunFolder,
+    resolved: ResolvedSpec,
+    job: Job,
+    args: Namespace,
+    clock: Clock,
+    *,
+    is_resumed: bool,
 ) -> int:
     """Drive the run in this process until it ends; a mistake of ours leaves its traceback."""
-    console = Console()
-    show = progress_for(console, is_silent=args.json)
-    with driver_lock(run, t_s=t_s):
-        show.say(f"run {run.run_id} in {run.path}")
-        try:
-            from runner.submit import drive
+    from runner.submit import drive
 
-            code = drive(run, resolved, is_resumed=is_resumed, show=show)
-        except WatchkeeperError:
-            raise
-        except Exception as error:
-            run.crash_log.write_text(traceback.format_exc(), encoding="utf-8")
-            raise WatchkeeperError(
-                f"run {run.run_id} failed by a mistake in the runner: {error!r}; the traceback is "
-                f"in {run.crash_log}; `make resume RUN={run.run_id}` continues the run"
-            ) from error
-        finally:
-            show.close()
-            clear_stop(run)
-    return _conclude(run, args, code)
+    show = progress_for(Console(), is_silent=args.json)
+    show.say(f"run {run.run_id} in {run.path}")
+    try:
+        code = drive(run, resolved, job=job, is_resumed=is_resumed, show=show)
+    except WatchkeeperError:
+        raise
+    except Exception as error:
+        with run.crash_log.open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        raise WatchkeeperError(
+            f"run {run.run_id} failed by a mistake in the runner: {error!r}; the traceback is in "
+            f"{run.crash_log}; `make resume RUN={run.run_id}` continues the run"
+        ) from error
+    finally:
+        show.close()
+    return _conclude(run, args, clock, code)
 
 
 def _start_detached(run: RunFolder, args: Namespace, *, is_first: bool) -> int:
@@ -192,9 +208,9 @@ def _start_detached(run: RunFolder, args: Namespace, *, is_first: bool) -> int:
     return 0
 
 
-def _conclude(run: RunFolder, args: Namespace, code: int) -> int:
+def _conclude(run: RunFolder, args: Namespace, clock: Clock, code: int) -> int:
     if args.json:
-        found = status_json(read_status(run, t_s=time_of(run)))
+        found = status_json(read_status(run, t_s=clock()))
         sys.stdout.write(to_json_text({**found, "path": str(run.path), "exit_code": code}))
     return code
 
@@ -202,8 +218,3 @@ def _conclude(run: RunFolder, args: Namespace, code: int) -> int:
 def _tell(args: Namespace, sentence: str) -> None:
     if not args.json:
         sys.stdout.write(f"{sentence}\n")
-
-
-def time_of(run: RunFolder) -> float:
-    """Return when the ledger was last written (Unix seconds), so that an ended run has age 0."""
-    return run.ledger.stat().st_mtime if run.ledger.exists() else 0.0

@@ -45,6 +45,8 @@ def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
             return torch.bfloat16
         case "fp16":
             return torch.float16
+        case _:
+            pass
     if device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

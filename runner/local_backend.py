@@ -55,9 +55,7 @@ class LocalBackend:
         )
         channel = LocalChannel(self._host)
         try:
-            return to_result(
-                run_attempt(self._job, plan, placement, channel, self._checkpoints)
-            )
+            return to_result(run_attempt(self._job, plan, placement, channel, self._checkpoints))
         except RollbackFailed as error:
             return AttemptResult(Outcome.ROLLBACK_FAILED, error=str(error), rank=0)
         except Exception:

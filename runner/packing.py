@@ -54,11 +54,16 @@ def unpack(payload: Mapping[str, Any]) -> tuple[Tree, StateInfo]:
     def back(node: Any) -> Any:
         if isinstance(node, Mapping):
             if "__tensor__" in node:
-                raw = torch.from_numpy(np.array(arrays[node["__tensor__"]], copy=True))
-                return raw.view(_DTYPES[node["dtype"]]).reshape(node["shape"])
+                return _tensor(arrays[node["__tensor__"]], node["dtype"], node["shape"])
             return {key: back(value) for key, value in node.items()}
         if isinstance(node, (list, tuple)):
             return type(node)(back(value) for value in node)
         return node
 
     return back(payload["tree"]), StateInfo(**payload["info"])
+
+
+def _tensor(raw: Any, dtype: str, shape: list[int]) -> torch.Tensor:
+    if raw.size == 0:
+        return torch.empty(shape, dtype=_DTYPES[dtype])
+    return torch.from_numpy(np.array(raw, copy=True)).view(_DTYPES[dtype]).reshape(shape)

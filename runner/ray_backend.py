@@ -178,6 +178,4 @@ def _train_loop(config: dict[str, Any]) -> AttemptReturn:
     )
     actor = ray.get_actor(actor_name(config["run_id"]), namespace=NAMESPACE)
     threading.current_thread().name = f"rank-{placement.rank}"
-    return run_attempt(
-        job, config["plan"], placement, ray_channel(actor), config["checkpoints"]
-    )
+    return run_attempt(job, config["plan"], placement, ray_channel(actor), config["checkpoints"])

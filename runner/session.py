@@ -26,12 +26,9 @@ from torch.nn.parallel import DistributedDataParallel
 from runner.agreement import Council, Doorbell, RingingModel
 from runner.batches import BatchStream, RankBatch
 from runner.channel import Channel, ChannelDown
-from runner.checkpoint_writer import CheckpointWriter
 from runner.checkpoints import CheckpointStore
 from runner.device import Placement
 from runner.drill import DrillRunner, parse_drill
-from runner.memory_checkpoints import MemoryCheckpoint, MemoryCheckpoints
-from runner.packing import unpack
 from runner.recovery import AttemptPlan, RestorePoint, plan_rollback
 from runner.reflex import Reflex
 from runner.sampler import SampleOrder
@@ -40,11 +37,10 @@ from runner.spec import RunSpec
 from runner.state import StateInfo, Tree, TrainState, seed_step
 from runner.task import SampleSource
 from runner.telemetry import Telemetry
-from watchdog.errors import CheckpointError, RollbackFailed
+from runner.vault import Vault
+from watchdog.errors import RollbackFailed
 from watchdog.records import (
     AttemptStarted,
-    CheckpointFailed,
-    CheckpointSaved,
     EvalReport,
     Order,
     OrderKind,
@@ -74,7 +70,6 @@ class Session:
         self.stopped_by: OrderKind | None = None
         self._plan = plan
         self._channel = channel
-        self._store = store
         self._generation = plan.generation
         self._lr_control = LrControl(
             plan.lr_scale, plan.lr_anchor_step, plan.rewarmup_steps, plan.min_lr
@@ -83,18 +78,15 @@ class Session:
         self._obeyed_order = 0
         self._council = Council()
         self._telemetry = Telemetry(channel, placement.device)
-        self._memory = MemoryCheckpoints(spec.checkpoints.memory_keep, placement.device)
-        self._unannounced: list[MemoryCheckpoint] = []
         self._drills = DrillRunner(parse_drill(spec.drill), placement.rank, self._claim)
-        self._writer: CheckpointWriter | None = None
-        if placement.rank == 0:
-            self._writer = CheckpointWriter(
-                store,
-                channel,
-                self._telemetry.send,
-                attempt=plan.attempt,
-                keep=spec.checkpoints.keep,
-            )
+        self._vault = Vault(
+            spec.checkpoints,
+            placement,
+            store,
+            channel,
+            self._telemetry.send,
+            attempt=plan.attempt,
+        )
 
     # -- the life of an attempt ------------------------------------------------------------
 
@@ -103,6 +95,7 @@ class Session:
     ) -> None:
         """Take model, optimizer and samples over, and restore what the plan says."""
         place, train = self.placement, self.spec.train
+        self.bare_model = model
         self._ringing = RingingModel(model, place.device)
         self._bell = Doorbell(self._ringing)
         self.model: nn.Module = self._ringing
@@ -152,7 +145,7 @@ class Session:
             return False
         if self.step < self.spec.train.max_steps:
             return True
-        self._announce(is_final=True)
+        self._vault.announce(is_final=True)
         self._telemetry.flush()
         self._obey()
         return self.stopped_by is None and self.step < self.spec.train.max_steps
@@ -165,12 +158,10 @@ class Session:
 
     def close(self) -> None:
         """Stop the background threads, delivering what they hold."""
-        self._announce(is_final=True)
-        if self._writer is not None:
-            self._writer.close()
+        self._vault.announce(is_final=True)
+        self._vault.drain()
         self._telemetry.flush()
-        if self._writer is not None and self.stopped_by is not OrderKind.HALT:
-            self._writer.settle_trust()
+        self._vault.close()
         self._telemetry.close()
 
     def abandon(self) -> None:
@@ -213,7 +204,7 @@ class Session:
         self.step += 1
         self._position = self._batch.position
         lr = self._set_lr()
-        self._memory.fence()
+        self._vault.fence()
         outcome = self._reflex.step()
         has_rung = self._bell.listen()
         self._report(self._drills.distort_report(loss), lr, outcome)
@@ -221,9 +212,9 @@ class Session:
         is_durable_due = self.step % checkpoints.every_steps == 0
         if is_durable_due or self.step % checkpoints.memory_every_steps == 0:
             self._remember()
-        self._announce(is_final=False)
+        self._vault.announce()
         if is_durable_due:
-            self._write_durable(self._memory.get(self.step), {})
+            self._vault.write(self.step, self._manifest({}))
         if has_rung:
             self._obey()
 
@@ -250,13 +241,9 @@ class Session:
             sample_ids=self._batch.ordinals,
         )
         self._step_started = now
-        self._telemetry.step(
-            report, loss, outcome.grad_norm, outcome.is_applied, outcome.is_finite
-        )
+        self._telemetry.step(report, loss, outcome.grad_norm, outcome.is_applied, outcome.is_finite)
 
-    def report_evaluation(
-        self, metrics: Mapping[str, float], metric: str, seconds: float
-    ) -> None:
+    def report_evaluation(self, metrics: Mapping[str, float], metric: str, seconds: float) -> None:
         """Tell the watchdog of a validation; rank 0 speaks for all."""
         self._step_started = time.perf_counter()
         if self.placement.rank != 0:
@@ -290,81 +277,33 @@ class Session:
         )
 
     def _remember(self) -> None:
-        checkpoint = self._memory.save(self._state, self._info())
-        self._unannounced.append(checkpoint)
-        if self._writer is not None and self._channel.keeps_copies:
-            self._writer.hold(checkpoint, {})
-
-    def _announce(self, *, is_final: bool) -> None:
-        """Report the memory checkpoints whose copies have ended."""
-        while self._unannounced and (is_final or self._unannounced[0].is_ready()):
-            checkpoint = self._unannounced.pop(0)
-            if self.placement.rank != 0:
-                continue
-            self._telemetry.send(
-                CheckpointSaved(
-                    t_s=time.time(),
-                    attempt=self._plan.attempt,
-                    generation=checkpoint.info.generation,
-                    step=checkpoint.info.step,
-                    storage=Storage.MEMORY,
-                    is_finite=checkpoint.is_finite(),
-                    size_bytes=checkpoint.size_bytes(),
-                )
-            )
+        self._vault.remember(self._state, self._info())
 
     def _save_durable(self, metrics: Mapping[str, float]) -> None:
-        if self._memory.get(self.step) is None:
+        if self.step not in self._vault.memory_steps():
             self._remember()
-        if self._writer is not None:
-            self._writer.drain()
-        self._write_durable(self._memory.get(self.step), metrics)
+        self._vault.drain()
+        self._vault.write(self.step, self._manifest(metrics))
 
-    def _write_durable(
-        self, checkpoint: MemoryCheckpoint | None, metrics: Mapping[str, float]
-    ) -> None:
-        if self._writer is None or checkpoint is None:
-            return
-        extra = {
+    def _manifest(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        return {
             "created_t_s": time.time(),
             "epoch": self._position / self._size,
             "skip_samples": sorted(self._skip),
             "lr_scale": self._lr_control.scale,
             "metrics": dict(metrics),
         }
-        self._writer.save(checkpoint, extra)
 
     def _restore_first(self) -> RestorePoint:
         """Restore the best point that all ranks can read; the untrained model is the last."""
         for point in self._plan.restore:
             if point.storage is None:
                 return point
-            loaded = self._try_load(point)
+            loaded = self._vault.load(point)
             if all(self._council.gather(loaded is not None)) and loaded is not None:
                 self._adopt(*loaded)
                 return point
         return RestorePoint(0, None)
-
-    def _try_load(self, point: RestorePoint) -> tuple[Tree, StateInfo] | None:
-        try:
-            if point.storage is Storage.DURABLE:
-                return self._store.load(point.step)
-            payload = self._channel.held(point.step)
-            return None if payload is None else unpack(payload)
-        except (CheckpointError, ChannelDown) as error:
-            _log.error("step %d cannot be restored: %s", point.step, error)
-            if self.placement.rank == 0:
-                self._telemetry.send(
-                    CheckpointFailed(
-                        t_s=time.time(),
-                        attempt=self._plan.attempt,
-                        step=point.step,
-                        storage=point.storage or Storage.MEMORY,
-                        operation="restore",
-                        error=str(error),
-                    )
-                )
-            return None
 
     def _adopt(self, tree: Tree, info: StateInfo) -> None:
         self._state.load(tree)
@@ -392,7 +331,7 @@ class Session:
         """Carry out, on all ranks at this step, the newest order that any rank has heard."""
         started = time.perf_counter()
         known = self._council.gather(
-            (self._telemetry.order, self._memory.steps(), self._known_durable())
+            (self._telemetry.order, self._vault.memory_steps(), self._vault.durable_steps())
         )
         orders = [o for o, _, _ in known if o is not None and o.order_id > self._obeyed_order]
         if not orders:
@@ -407,9 +346,6 @@ class Session:
         durable = {step for _, _, steps in known for step in steps}
         self._roll_back(order.verdict, memory, durable, started)
 
-    def _known_durable(self) -> tuple[int, ...]:
-        return self._store.steps() if self.placement.rank == 0 else ()
-
     def _roll_back(
         self, verdict: Verdict, memory: set[int], durable: set[int], started: float
     ) -> None:
@@ -421,18 +357,13 @@ class Session:
                 f"{sorted(memory)} or on storage {sorted(durable)} (attempt {self._plan.attempt}, "
                 f"step {last_step}); checkpoints.memory_keep={self.spec.checkpoints.memory_keep}"
             )
-        if point.storage is Storage.MEMORY:
-            held = self._memory.get(point.step)
-            assert held is not None, "the plan names a step that every rank holds"
-            held.wait()
-            self._adopt(held.tree, held.info)
-        else:
-            loaded = self._try_load(point)
-            if not all(self._council.gather(loaded is not None)) or loaded is None:
-                raise RollbackFailed(f"the durable checkpoint of step {point.step} is unreadable")
-            self._adopt(*loaded)
-        self._memory.drop_after(point.step)
-        self._unannounced = [c for c in self._unannounced if c.info.step <= point.step]
+        loaded = self._vault.load(point)
+        if not all(self._council.gather(loaded is not None)) or loaded is None:
+            raise RollbackFailed(
+                f"the {point.storage} checkpoint of step {point.step} is unreadable"
+            )
+        self._adopt(*loaded)
+        self._vault.drop_after(point.step)
         self._generation += 1
         self._skip |= set(verdict.skip_samples)
         self._lr_control = LrControl(
@@ -455,4 +386,3 @@ class Session:
                     skipped_samples=verdict.skip_samples,
                 )
             )
-

@@ -45,7 +45,9 @@ class TrainConfig(Config):
         "workers changes neither the learning rate's meaning nor the data order.",
     )
     micro_batch_size: int | None = Field(
-        None, ge=1, description="Largest number of samples in one forward pass of a rank; null: all."
+        None,
+        ge=1,
+        description="Largest number of samples in one forward pass of a rank; null: all.",
     )
     lr: float = Field(gt=0, description="Peak learning rate.")
     min_lr: float = Field(0.0, ge=0, description="Learning rate at the end of the cosine.")

@@ -36,7 +36,9 @@ from watchdog.records import record_from_json
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
-_SAID = frozenset({"suspect", "incident_opened", "verdict", "recovery_done", "proof", "attempt_ended"})
+_SAID = frozenset(
+    {"suspect", "incident_opened", "verdict", "recovery_done", "proof", "attempt_ended"}
+)
 _EXIT_CODES = {Phase.FINISHED: 0, Phase.HALTED: 3, Phase.STOPPED: 130}
 
 

@@ -115,7 +115,9 @@ class Task(ABC, Generic[ConfigT]):
         `val_loss` is the key of the validation loss, `self.metric` that of the run's metric.
         """
         keys = {key for item in items for key in item}
-        return {k: float(np.mean([i[k] for i in items if i.get(k) is not None])) for k in sorted(keys)}
+        return {
+            k: float(np.mean([i[k] for i in items if i.get(k) is not None])) for k in sorted(keys)
+        }
 
     def trivial_metrics(self) -> Metrics:
         """Return what the best constant prediction scores in `summarize`'s terms; {} if unknown."""

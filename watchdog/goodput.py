@@ -66,11 +66,6 @@ _OPEN_TIME_IS: Mapping[_Phase, Category] = {
     _Phase.OVER: Category.OTHER,
 }
 
-_STALLS: Mapping[type[Record], Category] = {
-    EvalReport: Category.VALIDATION,
-    CheckpointSaved: Category.CHECKPOINT_STALL,
-}
-
 _PLANNED_ENDS = frozenset({Outcome.FINISHED, Outcome.STOPPED, Outcome.HALTED})
 
 
@@ -138,6 +133,8 @@ class Accountant:
         self._now_s: float | None = None
         self._open_s = 0.0
         self._stale_s = 0.0  # the part of the open time that is older than the last step
+        self._stalls_s = 0.0  # what checkpoints have claimed since the last step
+        self._step: tuple[int, int] | None = None  # generation and number of the last step
         self._generation = 0
         self._earned = EarnedTime()
 
@@ -176,8 +173,11 @@ class Accountant:
                 self._on_attempt_started(record)
             case StepReport():
                 self._on_step(record)
-            case EvalReport() | CheckpointSaved():
-                self._take(_STALLS[type(record)], _seconds(record.seconds))
+            case EvalReport():
+                self._take(Category.VALIDATION, _seconds(record.seconds))
+            case CheckpointSaved():
+                stall_s = self._take(Category.CHECKPOINT_STALL, _seconds(record.seconds))
+                self._stalls_s += stall_s
             case RollbackDone():
                 self._take(Category.RECOVERY, _seconds(record.seconds))
                 self._throw_away(record.restored_step, record.generation)
@@ -221,6 +221,7 @@ class Accountant:
     def _on_step(self, record: StepReport) -> None:
         self._take(Category.OTHER, min(self._stale_s, self._open_s))
         step_s = _seconds(record.step_s)
+        self._reopen_stalls(record, step_s)
         data_s = min(_seconds(record.data_s), step_s)
         self._take(Category.DATA_STALL, data_s)
         if record.is_applied and record.generation >= self._generation:
@@ -232,6 +233,17 @@ class Accountant:
             self._close(_OPEN_TIME_IS[self._phase])
             self._phase = _Phase.RUNNING
         self._stale_s = self._open_s
+
+    def _reopen_stalls(self, record: StepReport, step_s: float) -> None:
+        """Give the step the time that a checkpoint, written behind it, claimed as its own."""
+        place = (record.generation, record.step)
+        if place != self._step:
+            missing_s = max(0.0, step_s - self._open_s)
+            reopened_s = min(missing_s, self._stalls_s)
+            self._time_s[Category.CHECKPOINT_STALL] -= reopened_s
+            self._open_s += reopened_s
+        self._step = place
+        self._stalls_s = 0.0
 
     def _throw_away(self, restored_step: int, generation: int) -> None:
         self._generation = max(self._generation, generation)
@@ -248,7 +260,7 @@ class Accountant:
 
     def _close(self, category: Category) -> None:
         self._take(category, self._open_s)
-        self._stale_s = 0.0
+        self._stale_s = self._stalls_s = 0.0
 
 
 def _seconds(value: float | None) -> float:

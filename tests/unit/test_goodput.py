@@ -122,6 +122,14 @@ TABLE: dict[str, tuple[list[Record], dict[str, float]]] = {
         [*START, step(5.0, 1), step(6.0, 2), checkpoint(6.0, 30.0), step(7.0, 3)],
         {"startup": 4.0, "productive": 3.0},
     ),
+    "a checkpoint written during a step leaves the step its time": (
+        [*START, step(5.0, 1), checkpoint(5.75, 30.0), step(6.0, 2)],
+        {"startup": 4.0, "productive": 2.0},
+    ),
+    "a step told twice takes nothing from the checkpoint between": (
+        [*START, step(5.0, 1), checkpoint(5.5, 0.5), step(5.0, 1)],
+        {"startup": 4.0, "productive": 1.0, "checkpoint_stall": 0.5},
+    ),
     "time between steps that nobody explains is other": (
         [*START, step(5.0, 1), step(7.0, 2), step(8.0, 3)],
         {"startup": 4.0, "productive": 3.0, "other": 1.0},
