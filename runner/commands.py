@@ -42,9 +42,6 @@ Clock = Callable[[], float]
 
 def submit(args: Namespace, clock: Clock) -> int:
     """Check everything, create the run's folder, and drive the run here or in the background."""
-    from runner.drill import parse_drill
-    from runner.submit import find_data
-
     resolved = read_spec(
         args.job,
         overrides=args.overrides,
@@ -53,6 +50,10 @@ def submit(args: Namespace, clock: Clock) -> int:
         workers=args.workers,
         drill=args.drill,
     )
+    # These import torch for a second or more, which a mistake in the options need not wait for.
+    from runner.drill import parse_drill
+    from runner.submit import find_data
+
     parse_drill(resolved.spec.drill)
     job = find_data(args.job, resolved, args.runs_dir)
     if args.run is not None:
@@ -66,8 +67,6 @@ def submit(args: Namespace, clock: Clock) -> int:
 
 def resume(args: Namespace, clock: Clock) -> int:
     """Continue a run that nobody drives; one that has finished stays finished."""
-    from runner.submit import find_data
-
     run = _find(args)
     resolved = read_resolved(run.job_yaml)
     if is_driven(run):
@@ -81,6 +80,8 @@ def resume(args: Namespace, clock: Clock) -> int:
         clear_stop(run)
     if not args.follow:
         return _start_detached(run, args, is_first=False)
+    from runner.submit import find_data
+
     job = find_data(resolved.spec.name, resolved, args.runs_dir)
     return _drive(run, resolved, job, args, clock, is_resumed=not args.first)
 

@@ -20,7 +20,11 @@ def number(line: Line, name: str) -> float | None:
     value = line.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        found = float(value)
+    except OverflowError:  # JSON's whole numbers have no limit
+        return None
+    return found if math.isfinite(found) else None
 
 
 def whole(line: Line, name: str) -> int | None:

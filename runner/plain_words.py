@@ -32,7 +32,7 @@ class LearningRates:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a length of time with two units at most: `41 ms`, `2.5 s`, `3 min 5 s`, `2 h 4 min`."""
+    """Return a length of time with two units at most: `41 ms`, `2.5 s`, `3 min 5 s`."""
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     if seconds < 1:

@@ -21,7 +21,7 @@ from runner.strict_yaml import load_yaml
 from watchdog.errors import SpecError
 
 _FIRST_TAIL_BYTES = 128 * 1024
-_LAST_TAIL_BYTES = 4 * 1024 * 1024
+_LAST_TAIL_BYTES = 2 * 1024 * 1024
 
 Line = Mapping[str, Any]
 

@@ -113,15 +113,14 @@ def _shown(value: Any) -> str:
 
 
 def _known_names(model: type[BaseModel], path: tuple[str, ...], start: tuple[str, ...]) -> str:
-    """Return the hint for an unknown key: a near sibling, the same name elsewhere, or the list."""
+    """Return the hint for an unknown key: the same name elsewhere, a near sibling, or the list."""
     name, parents = path[-1], path[:-1]
-    siblings = sorted(_fields_at(model, parents[len(start) :]))
-    hint = nearest(".".join(path), [".".join((*parents, sibling)) for sibling in siblings])
-    if difflib.get_close_matches(name, siblings, n=1):
-        return hint
-    elsewhere = [path for path in _all_paths(model, start) if path[-1] == name]
+    elsewhere = [known for known in _all_paths(model, start) if known[-1] == name]
     if elsewhere:
         return f"; did you mean {'.'.join(elsewhere[0])}?"
+    siblings = sorted(_fields_at(model, parents[len(start) :]))
+    if close := difflib.get_close_matches(name, siblings, n=1):
+        return f"; did you mean {'.'.join((*parents, close[0]))}?"
     section = ".".join(parents) or "the top level"
     return f"; {section} has {', '.join(siblings) or 'no settings'}"
 

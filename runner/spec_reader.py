@@ -81,13 +81,8 @@ def read_spec(
         layers.append(Layer("DRILL", {"drill": drill}))
     for text in overrides:
         layers.extend(read_assignments(text))
-    resolved = _resolve(layers)
-    if resolved.spec.name != job:
-        raise SpecError(
-            f"{origin_of(layers, ['name'])}: name={resolved.spec.name} differs from the job's "
-            f"folder {job}; a job is called as its folder, so delete name"
-        )
-    return _with_data_folder(resolved, layers)
+    _check_name(job, layers)
+    return _with_data_folder(_resolve(layers), layers)
 
 
 def read_resolved(path: Path) -> ResolvedSpec:
@@ -152,6 +147,15 @@ def _variant_layer(variant: str, variants: Any, where: str) -> Layer:
 
 def _count_or_text(workers: str) -> int | str:
     return int(workers) if workers.strip().isdecimal() else workers
+
+
+def _check_name(job: str, layers: Sequence[Layer]) -> None:
+    name = merge(layers)["name"]
+    if name != job:
+        raise SpecError(
+            f"{origin_of(layers, ['name'])}: name={name} differs from the job's folder {job}; "
+            "a job is called as its folder, so delete name"
+        )
 
 
 def _resolve(layers: Sequence[Layer]) -> ResolvedSpec:

@@ -42,6 +42,7 @@ class Intervention:
     verdict_id: int | None = None
     incident: str = ""
     t_s: float | None = None
+    generation: int | None = None
     step: int = 0
     onset_step: int = 0
     cause: str = ""
@@ -49,6 +50,7 @@ class Intervention:
     reason: str = ""
     lr_scale: float | None = None
     lr_scale_before: float = 1.0
+    min_lr: float = 0.0
     recovery: Recovery | None = None
     proof: Proof | None = None
     closed_step: int | None = None
@@ -190,6 +192,7 @@ def _verdict(draft: _Draft, line: Line) -> None:
             verdict_id=whole(line, "verdict_id"),
             incident=text(line, "incident"),
             t_s=number(line, "t_s"),
+            generation=whole(line, "generation"),
             step=step,
             onset_step=step if onset_step is None else onset_step,
             cause=text(line, "cause"),
@@ -197,6 +200,7 @@ def _verdict(draft: _Draft, line: Line) -> None:
             reason=text(line, "reason"),
             lr_scale=lr_scale,
             lr_scale_before=draft.lr_scale,
+            min_lr=number(line, "min_lr") or 0.0,
         )
     )
     draft.lr_scale = draft.lr_scale if lr_scale is None else lr_scale

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before torch is imported: threads that spin for each other make tiny tensors a hundred times
+# slower on a machine with other work to do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

@@ -26,6 +26,10 @@ class Cause(StrEnum):
     NODE_LOST = "node_lost"
 
 
+#: Causes that lie in the numbers, not in a process or a machine.
+NUMERIC_CAUSES = frozenset({Cause.NONFINITE, Cause.SPIKE, Cause.PLATEAU})
+
+
 class Action(StrEnum):
     """What a verdict orders, mildest first."""
 
@@ -271,7 +275,8 @@ class Verdict:
     before it. `lr_scale` is the total multiplier on the job's learning rate once it is carried
     out; it never lets the rate fall under `min_lr`, and is reached over `rewarmup_steps`.
     `skip_samples` are sample ordinals that the replay must not consume. `trusted_steps` are the
-    steps whose checkpoints are trusted, newest last; `step` is the newest step seen.
+    steps whose checkpoints are trusted, newest last; `step` is the newest step seen. `advised` is
+    what the policy would have ordered, where `action` is CONTINUE only because it may not act.
     """
 
     verdict_id: int
@@ -289,6 +294,12 @@ class Verdict:
     skip_samples: tuple[int, ...] = ()
     trusted_steps: tuple[int, ...] = ()
     incident: str = ""
+    advised: Action | None = None
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the numbers are at fault, so that a trusted older checkpoint is wanted."""
+        return self.cause in NUMERIC_CAUSES
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as a JSON object."""
@@ -301,6 +312,8 @@ def verdict_from_json(line: Mapping[str, Any]) -> Verdict:
     data = {k: v for k, v in line.items() if k in known}
     data["cause"] = Cause(data["cause"])
     data["action"] = Action(data["action"])
+    if data.get("advised") is not None:
+        data["advised"] = Action(data["advised"])
     for name in ("skip_samples", "trusted_steps"):
         data[name] = tuple(data.get(name, ()))
     return Verdict(**data)

@@ -132,9 +132,10 @@ class Signals:
 
     `history` holds the judged steps, oldest first. `gap` the newest losses, not yet in `baseline`.
     `excursion` the losses since the onset of a suspicion, during which the baseline is frozen;
-    None while nothing is suspected. `since_step` is the last step before which nothing may be
-    compared, because an intervention changed the run. `bad_checkpoint_step` is the step of a
-    checkpoint whose weights or optimizer state were not finite.
+    None while nothing is suspected. Progress is looked for after `since_step` only: an intervention
+    or a rising rate changed the run there, and `comparable_steps` losses were judged since.
+    `bad_checkpoint_step` is the step of a checkpoint whose weights or optimizer state were not
+    finite. `max_lr` is the peak of the job's own rate, without `lr_scale`.
     """
 
     def __init__(self, config: SignalsConfig) -> None:
@@ -147,9 +148,10 @@ class Signals:
         self.samples = SampleLog()
         self.baseline: Baseline | None = None
         self.bad_checkpoint_step: int | None = None
+        self.has_new_validation = False
         self.max_lr: float | None = None
-        self.last_lr_rise_step = -1
         self.since_step = -1
+        self.comparable_steps = 0
         self.lr_scale = 1.0
         self._healthy: deque[tuple[int, float]] = deque(maxlen=config.baseline_steps)
         self._fitted = 0
@@ -167,6 +169,7 @@ class Signals:
         if judged.loss is None or not math.isfinite(judged.loss):
             return
         point = (judged.step, judged.loss)
+        self.comparable_steps += 1
         if self.excursion is not None:
             self.excursion.append(point)
             return
@@ -177,6 +180,7 @@ class Signals:
 
     def settle(self) -> None:
         """Let the baseline learn what left the gap, once nobody suspects the newest step."""
+        self.has_new_validation = False
         if self.excursion is None and self._fitted >= self._config.refit_steps:
             self._refit()
 
@@ -202,7 +206,7 @@ class Signals:
         self.baseline = None
         self._fitted = 0
         self.bad_checkpoint_step = None
-        self.since_step = step
+        self._compare_after(step)
 
     def rewind(self, restored_step: int, lr_scale: float) -> None:
         """Forget what came after `restored_step`: those steps are superseded."""
@@ -217,9 +221,8 @@ class Signals:
         self.finiteness.truncate(restored_step)
         self.samples.truncate(restored_step)
         self.bad_checkpoint_step = None
-        self.last_lr_rise_step = min(self.last_lr_rise_step, restored_step)
-        self.since_step = restored_step
         self._last_lr = None
+        self._compare_after(restored_step)
         self._refit()
 
     def observe_validation(self, record: EvalReport) -> None:
@@ -227,6 +230,15 @@ class Signals:
         if self.validations and record.step <= self.validations[-1].step:
             return
         self.validations.append(Validation(record.step, record.val_loss, record.val_metric))
+        self.has_new_validation = True
+
+    def losses(self) -> list[tuple[int, float]]:
+        """Return (step, loss) of the finite losses in the history, oldest first."""
+        return [
+            (judged.step, judged.loss)
+            for judged in self.history
+            if judged.loss is not None and math.isfinite(judged.loss)
+        ]
 
     def judged_step(self, step: int) -> JudgedStep | None:
         """Return what was judged at `step`, None if that is forgotten or unknown."""
@@ -242,8 +254,12 @@ class Signals:
         if self.lr_scale > 0:
             self.max_lr = max(self.max_lr or 0.0, lr / self.lr_scale)
         if self._last_lr is not None and lr > self._last_lr * (1 + 1e-6):
-            self.last_lr_rise_step = judged.step
+            self._compare_after(judged.step - 1)
         self._last_lr = lr
+
+    def _compare_after(self, step: int) -> None:
+        self.since_step = step
+        self.comparable_steps = 0
 
     def _refit(self) -> None:
         self.baseline = fit(self._healthy, self._config.min_noise_ratio)

@@ -191,9 +191,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _patch_fits(self) -> Config:
-        if self.patch_size % self.model.divisor:
+        divisor = self.model.divisor
+        if self.patch_size % divisor or self.patch_size == divisor:
             raise ValueError(
-                f"patch_size={self.patch_size} is not a multiple of {self.model.divisor}, as the "
+                f"patch_size={self.patch_size} is not twice {divisor} or a higher multiple, as the "
                 f"{len(self.model.channels)} levels of model.channels={list(self.model.channels)} "
                 f"need; change task.patch_size or the number of channels"
             )

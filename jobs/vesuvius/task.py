@@ -6,6 +6,7 @@ Runs in: worker; `prepare` in the driver.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ TASK = VesuviusTask
 
 
 def _sentence(catalogue: Catalogue, split: Split, *, is_generated: bool) -> str:
-    sizes = sorted({volume.shape for volume in catalogue.volumes})
+    sizes = sorted({volume.shape for volume in catalogue.volumes}, key=math.prod)
     smallest, largest = (" x ".join(map(str, shape)) for shape in (sizes[0], sizes[-1]))
     size = smallest if smallest == largest else f"{smallest} to {largest}"
     count = len(catalogue.volumes)

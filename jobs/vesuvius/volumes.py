@@ -18,6 +18,7 @@ from jobs.vesuvius.catalogue import UNREADABLE, Volume, unreadable
 from watchdog.errors import DataError
 
 Voxels = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
 
 BACKGROUND, SURFACE, UNLABELLED = 0, 1, 2
 
@@ -33,8 +34,8 @@ class LoadedVolume:
     volume_id: str
     image: Voxels
     label: Voxels
-    surface_by_slice: npt.NDArray[np.int64]
-    labelled_by_slice: npt.NDArray[np.int64]
+    surface_by_slice: Counts
+    labelled_by_slice: Counts
     mean: float
     std: float
 
@@ -52,27 +53,14 @@ def load_volume(volume: Volume) -> LoadedVolume:
             no voxel is labelled, or the image is one flat grey.
     """
     image, label = _decode(volume.image, volume), _decode(volume.label, volume)
-    per_slice = np.stack([np.bincount(part.ravel(), minlength=256) for part in label])
-    counts = per_slice.sum(axis=0)
-    strange = [int(value) for value in np.flatnonzero(counts[UNLABELLED + 1 :]) + UNLABELLED + 1]
-    root = volume.label.parents[1]
-    if strange:
-        raise DataError(
-            f"labels of volume {volume.volume_id} hold the values {strange[:8]} in "
-            f"{counts[UNLABELLED + 1 :].sum()} voxels, only 0 background, 1 surface and 2 "
-            f"unlabelled are known ({volume.label}); they are probably another set's masks; "
-            f"replace the file or check data.path={root}"
-        )
-    if counts[UNLABELLED] == label.size:
-        raise DataError(
-            f"volume {volume.volume_id} has no labelled voxel: all {label.size} are 2 "
-            f"({volume.label}); nothing can be learned from it; remove it from data.path={root}"
-        )
-    std = float(image.std())
+    per_slice = _histograms(label)
+    _require_labels(volume, per_slice.sum(axis=0))
+    mean, std = _mean_and_std(_histograms(image).sum(axis=0))
     if std == 0.0:
         raise DataError(
-            f"every voxel of volume {volume.volume_id} is {image.flat[0]} ({volume.image}); it is "
-            f"probably an empty export; replace or remove it from data.path={root}"
+            f"all {image.size} voxels of volume {volume.volume_id} are {mean:.0f} "
+            f"({volume.image}); it is probably an empty export; replace it or remove it from "
+            f"data.path={volume.image.parents[1]}"
         )
     return LoadedVolume(
         volume_id=volume.volume_id,
@@ -80,9 +68,38 @@ def load_volume(volume: Volume) -> LoadedVolume:
         label=label,
         surface_by_slice=np.cumsum(per_slice[:, SURFACE]),
         labelled_by_slice=np.cumsum(per_slice[:, :UNLABELLED].sum(axis=1)),
-        mean=float(image.mean()),
+        mean=mean,
         std=std,
     )
+
+
+def _histograms(voxels: Voxels) -> Counts:
+    """Return the number of voxels of each value, slice by slice, which keeps memory small."""
+    return np.stack([np.bincount(part.ravel(), minlength=256) for part in voxels])
+
+
+def _mean_and_std(counts: Counts) -> tuple[float, float]:
+    """Return mean and standard deviation of the voxels behind a histogram."""
+    values = np.arange(counts.size)
+    mean = float(counts @ values / counts.sum())
+    return mean, float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()))
+
+
+def _require_labels(volume: Volume, counts: Counts) -> None:
+    root = volume.label.parents[1]
+    unknown = counts[UNLABELLED + 1 :]
+    if unknown.any():
+        values = [int(place) + UNLABELLED + 1 for place in np.flatnonzero(unknown)]
+        raise DataError(
+            f"labels of volume {volume.volume_id} hold {values[:8]} in {unknown.sum()} voxels, "
+            f"only 0 background, 1 surface and 2 unlabelled are known ({volume.label}); they are "
+            f"probably another set's masks; replace the file or check data.path={root}"
+        )
+    if counts[UNLABELLED] == counts.sum():
+        raise DataError(
+            f"volume {volume.volume_id} has no labelled voxel: all {counts.sum()} are 2 "
+            f"({volume.label}); it is probably a test volume; remove it from data.path={root}"
+        )
 
 
 def _decode(path: Path, volume: Volume) -> Voxels:

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from jobs.template.config import Config
+from runner import telemetry
 from runner.channel import ChannelDown
 from runner.checkpoints import CheckpointStore
 from runner.device import Placement
@@ -88,6 +89,7 @@ def run_rank(
 ) -> None:
     """Train on one rank; put (rank, last step, stopped_by, digest, rollbacks) into `results`."""
     torch.set_num_threads(1)
+    telemetry._SEND_S, telemetry._LOOK_S = 0.0, 0.0005  # sixty steps are over in no time
     if world_size > 1:
         dist.init_process_group(
             "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size

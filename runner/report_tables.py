@@ -1,0 +1,119 @@
+"""The tables of the report page.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from runner.plain_words import UNKNOWN, clock, duration, plural, size
+from runner.story import CheckpointLine, Story
+from watchdog.records import CheckpointSaved
+
+#: Chosen: more rows than this are not read; those that matter are kept, see the tables.
+MAX_ROWS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of texts; `badge_column` holds a word that is shown as a badge."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    badge_column: int | None = None
+
+
+def checkpoints_table(story: Story, records: Sequence[CheckpointSaved]) -> Table:
+    """Return the checkpoints with their trust: every durable one that fits, and those restored.
+
+    Memory checkpoints come and go by the hundred; those that matter are the ones that were used,
+    distrusted, or are the newest.
+    """
+    merged = _merged(story, records)
+    restored = {i.recovery.restored_step for i in story.interventions if i.recovery}
+    newest_memory = [c for c in merged if c.storage == "memory"][-4:]
+    chosen = [
+        c
+        for c in merged
+        if c.storage != "memory"
+        or c.step in restored
+        or c.trust in ("tainted", "quarantined")
+        or c in newest_memory
+    ]
+    rows = tuple(_checkpoint_row(c, restored) for c in chosen[-MAX_ROWS:])
+    hidden = len(merged) - len(rows)
+    return Table(
+        "Checkpoints",
+        ("step", "where", "trust", "size", "saved in", "saved at", ""),
+        rows,
+        note=f"{plural(hidden, 'older or passing checkpoint')} not shown." if hidden else "",
+        badge_column=2,
+    )
+
+
+def attempts_table(story: Story) -> Table:
+    """Return the lives of the worker group."""
+    rows = tuple(
+        (
+            str(a.attempt),
+            _text(a.world_size),
+            _text(a.from_step),
+            _text(a.end_step),
+            a.outcome.replace("_", " ") or "no end",
+            _first_line(a.error),
+        )
+        for a in story.attempts[-MAX_ROWS:]
+    )
+    columns = ("attempt", "workers", "from step", "to step", "outcome", "error")
+    return Table("Attempts", columns, rows, badge_column=4)
+
+
+def suspicions_table(story: Story) -> Table:
+    """Return what was watched, the newest last."""
+    rows = tuple((_text(s.step), s.cause, s.reason) for s in story.suspicions[-MAX_ROWS:])
+    note = "A suspicion freezes the baseline and is acted on only if the loss does not come back."
+    return Table("Suspicions", ("step", "cause", "evidence"), rows, note=note)
+
+
+def _merged(story: Story, records: Iterable[CheckpointSaved]) -> list[CheckpointLine]:
+    """Return the ledger's checkpoints with what only the trace knows, by step."""
+    found = {(c.step, c.storage): c for c in story.checkpoints}
+    for record in records:
+        key = (record.step, str(record.storage))
+        known = found.get(key, CheckpointLine(step=record.step, storage=key[1]))
+        found[key] = replace(
+            known,
+            t_s=record.t_s if known.t_s is None else known.t_s,
+            size_bytes=record.size_bytes if known.size_bytes is None else known.size_bytes,
+            seconds=record.seconds if known.seconds is None else known.seconds,
+        )
+    return [found[key] for key in sorted(found)]
+
+
+def _checkpoint_row(c: CheckpointLine, restored: set[int | None]) -> tuple[str, ...]:
+    role = "restored by a rollback or restart" if c.step in restored else ""
+    return (
+        str(c.step),
+        c.storage or UNKNOWN,
+        c.trust,
+        "" if c.size_bytes is None else size(c.size_bytes),
+        "" if c.seconds is None else duration(c.seconds),
+        "" if c.t_s is None else clock(c.t_s),
+        c.note or role,
+    )
+
+
+def _text(number: int | None) -> str:
+    return UNKNOWN if number is None else f"{number:,}"
+
+
+def _first_line(error: str) -> str:
+    """Return the line of an error that says what it was; of a traceback, the last."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]

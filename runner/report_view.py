@@ -1,0 +1,301 @@
+"""Everything the report page shows, as texts and figures; the template only lays them out.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner import report_charts
+from runner.evidence import Evidence
+from runner.ledger_fields import number, text, whole
+from runner.plain_words import (
+    UNKNOWN,
+    LearningRates,
+    clock,
+    duration,
+    headline,
+    plural,
+    value,
+)
+from runner.rank_times import slowest_over_median
+from runner.report_charts import Figure
+from runner.report_tables import Table, attempts_table, checkpoints_table, suspicions_table
+from runner.story import Intervention, Story, tell
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number of the header."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One figure with a caption that says how to read it."""
+
+    name: str
+    title: str
+    figure: Figure
+    caption: str = ""
+    is_wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One intervention: the sentence, its evidence, what was done and what it proved."""
+
+    title: str
+    sentence: str
+    is_halt: bool
+    facts: tuple[tuple[str, str], ...] = ()
+    verdict_on_it: str = ""
+    helped: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One category of the wall time; `percent` of the bar."""
+
+    name: str
+    label: str
+    seconds: str
+    percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportView:
+    """The page."""
+
+    run_id: str
+    job: str
+    description: str
+    state: str
+    outcome: str
+    period: str
+    headlines: tuple[str, ...] = ()
+    tiles: tuple[Tile, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    cards: tuple[Card, ...] = ()
+    tables: tuple[Table, ...] = ()
+    shares: tuple[Share, ...] = ()
+    spec_text: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    bad_lines: int = 0
+
+
+#: Chosen: what fits above the first chart; the rest follows as cards.
+_MAX_HEADLINES = 4
+
+_SHARE_LABELS: Mapping[str, str] = {
+    "productive": "productive steps",
+    "startup": "start-up",
+    "recovery": "recovery",
+    "redone_steps": "steps thrown away",
+    "checkpoint_stall": "waiting for checkpoints",
+    "data_stall": "waiting for data",
+    "validation": "validation",
+    "waiting": "not explained yet",
+    "other": "between steps",
+}
+
+
+def build_view(evidence: Evidence, environment: Mapping[str, str]) -> ReportView:
+    """Return the page for a run; what is not known is said to be unknown or left out."""
+    story = tell(evidence.ledger)
+    sentences = [_sentence(item, evidence) for item in story.interventions]
+    return ReportView(
+        run_id=evidence.run_id,
+        job=text(evidence.spec, "name") or UNKNOWN,
+        description=text(evidence.spec, "description"),
+        state=_state(evidence, story),
+        outcome=_outcome(evidence, story),
+        period=_period(evidence, story),
+        headlines=_headlines(sentences),
+        tiles=_tiles(evidence, story),
+        charts=_charts(evidence, story),
+        cards=tuple(map(_card, story.interventions, sentences)),
+        tables=(
+            checkpoints_table(story, evidence.checkpoints),
+            attempts_table(story),
+            suspicions_table(story),
+        ),
+        shares=_shares(evidence.time_s),
+        spec_text=evidence.spec_text,
+        environment=environment,
+        bad_lines=evidence.bad_lines,
+    )
+
+
+def _state(evidence: Evidence, story: Story) -> str:
+    return story.state or text(evidence.result, "state") or "unfinished"
+
+
+def _outcome(evidence: Evidence, story: Story) -> str:
+    step = _last_step(evidence)
+    state = _state(evidence, story)
+    if state == "unfinished":
+        return f"The run has no end in its ledger; its last step is {step}."
+    reason = story.reason or text(evidence.result, "reason")
+    return f"The run {_ENDINGS.get(state, state)} at step {step}" + (
+        f": {reason}" if reason else "."
+    )
+
+
+_ENDINGS: Mapping[str, str] = {
+    "finished": "finished",
+    "stopped": "was stopped",
+    "halted": "was halted by the watchdog",
+    "failed": "failed",
+}
+
+
+def _period(evidence: Evidence, story: Story) -> str:
+    started_t_s = evidence.first_t_s if story.started_t_s is None else story.started_t_s
+    ended_t_s = evidence.last_t_s if story.ended_t_s is None else story.ended_t_s
+    return f"{clock(started_t_s)} to {clock(ended_t_s)}"
+
+
+def _last_step(evidence: Evidence) -> int:
+    told = whole(evidence.result, "step")
+    seen = evidence.curves.clean[-1].step if evidence.curves.clean else 0
+    return seen if told is None else told
+
+
+def _headlines(sentences: Sequence[str]) -> tuple[str, ...]:
+    if not sentences:
+        return ("Nothing had to be done: no intervention in this run.",)
+    shown = list(sentences[:_MAX_HEADLINES])
+    if (more := len(sentences) - len(shown)) > 0:
+        shown.append(f"And {plural(more, 'more intervention')}; all of them are below.")
+    return tuple(shown)
+
+
+def _sentence(item: Intervention, evidence: Evidence) -> str:
+    train = evidence.spec.get("train")
+    batch_size = whole(train, "batch_size") if isinstance(train, dict) else None
+    return headline(item, _rates(item, evidence), batch_size)
+
+
+def _rates(item: Intervention, evidence: Evidence) -> LearningRates:
+    """Return the rate of the generation that went wrong, and what the verdict made of it."""
+    points = [*evidence.curves.clean, *(p for b in evidence.curves.branches for p in b)]
+    rates = [
+        (point.step, point.lr)
+        for point in points
+        if point.generation == item.generation and point.lr is not None
+    ]
+    if not rates or item.lr_scale is None or not item.lr_scale_before:
+        return LearningRates()
+    _, before = min(rates, key=lambda pair: abs(pair[0] - item.onset_step))
+    after = before * item.lr_scale / item.lr_scale_before
+    return LearningRates(before, max(after, min(before, item.min_lr)))
+
+
+def _tiles(evidence: Evidence, story: Story) -> tuple[Tile, ...]:
+    curves = evidence.curves
+    metrics = [e.val_metric for e in curves.evaluations if e.val_metric is not None]
+    train = evidence.spec.get("train")
+    max_steps = whole(train, "max_steps") if isinstance(train, dict) else story.max_steps
+    seconds = number(evidence.result, "seconds") or sum(evidence.time_s.values()) or None
+    lost = sum((i.recovery.steps_lost or 0) for i in story.interventions if i.recovery)
+    ratio = evidence.goodput_ratio
+    rollbacks = [i for i in story.interventions if i.recovery]
+    in_place = sum(i.recovery.mechanism == "in_place" for i in rollbacks if i.recovery)
+    goodput = UNKNOWN if ratio is None else f"{100 * ratio:.1f} %"
+    return (
+        Tile("steps", f"{_last_step(evidence):,}", f"of {max_steps:,}" if max_steps else ""),
+        Tile("training loss", value(_last_loss(evidence)), "last finite"),
+        Tile("validation metric", value(max(metrics, default=None)), "best"),
+        Tile("wall time", duration(seconds), f"goodput {goodput}"),
+        Tile("interventions", str(len(story.interventions)), f"{in_place} in place"),
+        Tile("steps lost", f"{lost:,}", "redone after a return"),
+    )
+
+
+def _last_loss(evidence: Evidence) -> float | None:
+    losses = (p.loss for p in reversed(evidence.curves.clean))
+    return next((loss for loss in losses if loss is not None and math.isfinite(loss)), None)
+
+
+def _charts(evidence: Evidence, story: Story) -> tuple[Chart, ...]:
+    curves = evidence.curves
+    candidates = (
+        Chart(
+            "loss",
+            "Training loss",
+            report_charts.loss_figure(curves, story.interventions),
+            "Mean over ranks. Dotted: steps that were thrown away. Shaded: from the first bad step "
+            "to the verdict. Arrow: back to the checkpoint that was restored.",
+            is_wide=True,
+        ),
+        Chart("validation", "Validation", report_charts.validation_figure(curves), is_wide=True),
+        Chart("lr", "Learning rate", report_charts.lr_figure(curves)),
+        Chart("norm", "Gradient norm", report_charts.norm_figure(curves), "Before clipping."),
+        Chart(
+            "ranks",
+            "Step time by rank",
+            report_charts.rank_figure(evidence.rank_times),
+            _rank_note(evidence),
+            is_wide=True,
+        ),
+    )
+    return tuple(chart for chart in candidates if chart.figure["data"])
+
+
+def _card(item: Intervention, sentence: str) -> Card:
+    recovery, proof = item.recovery, item.proof
+    facts = [
+        ("evidence", item.reason or UNKNOWN),
+        ("decided", f"{item.action} at step {item.step}"),
+    ]
+    if recovery is not None:
+        source = f" from {recovery.storage}" if recovery.storage else ""
+        how = recovery.mechanism.replace("_", " ") or UNKNOWN
+        facts.append(("recovery", f"{how}{source} in {duration(recovery.seconds)}"))
+        lost = UNKNOWN if recovery.steps_lost is None else plural(recovery.steps_lost, "step")
+        facts.append(("lost", lost))
+    if item.closed_step is not None:
+        facts.append(("closed", f"after clean steps, at step {item.closed_step}"))
+    if proof is not None and proof.forecast is not None:
+        facts.append(("loss", f"forecast {value(proof.forecast)}, actual {value(proof.actual)}"))
+    title = f"{item.cause or UNKNOWN} at step {item.onset_step}"
+    return Card(
+        title=title,
+        sentence=sentence,
+        is_halt=item.action == "halt",
+        facts=tuple(facts),
+        verdict_on_it=proof.sentence if proof is not None else "",
+        helped=proof.helped if proof is not None else None,
+    )
+
+
+def _shares(time_s: Mapping[str, float]) -> tuple[Share, ...]:
+    wall_s = sum(time_s.values())
+    return tuple(
+        Share(name, _SHARE_LABELS.get(name, name), duration(spent_s), 100 * spent_s / wall_s)
+        for name, spent_s in time_s.items()
+        if wall_s > 0 and spent_s > 0
+    )
+
+
+def _rank_note(evidence: Evidence) -> str:
+    ratio = slowest_over_median(evidence.rank_times)
+    if ratio is None:
+        return ""
+    shown = min(len(evidence.rank_times), report_charts.MAX_RANK_LINES)
+    which = "" if shown == len(evidence.rank_times) else f", the {shown} slowest shown"
+    ranks = plural(len(evidence.rank_times), "rank")
+    return f"{ranks}{which}. The slowest takes {ratio:.2f} times the median."
+
+
+def figures(view: ReportView) -> dict[str, Any]:
+    """Return the figures of a page by the name of their chart."""
+    return {chart.name: chart.figure for chart in view.charts}

@@ -1,0 +1,171 @@
+"""Which checkpoints may be restored: a state machine for each, written as a table.
+
+A checkpoint is a candidate when saved, trusted once N clean steps have followed it, tainted while
+its step is at or after the onset of a suspicion or an incident, and quarantined for good when it
+fails its checksum or its restore.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import Field
+
+from watchdog.records import CheckpointSaved, Storage
+from watchdog.settings import Config
+
+
+class TrustConfig(Config):
+    """When a checkpoint is believed."""
+
+    clean_steps: int = Field(
+        5, ge=1, le=10_000, description="Clean steps after a checkpoint that make it trusted."
+    )
+
+
+class Trust(StrEnum):
+    """What is known of a checkpoint."""
+
+    CANDIDATE = "candidate"
+    TRUSTED = "trusted"
+    TAINTED = "tainted"
+    QUARANTINED = "quarantined"
+
+
+TRANSITIONS: Mapping[Trust, frozenset[Trust]] = {
+    Trust.CANDIDATE: frozenset({Trust.TRUSTED, Trust.TAINTED, Trust.QUARANTINED}),
+    Trust.TRUSTED: frozenset({Trust.TAINTED, Trust.QUARANTINED}),
+    Trust.TAINTED: frozenset({Trust.CANDIDATE, Trust.QUARANTINED}),
+    Trust.QUARANTINED: frozenset(),
+}
+
+#: Chosen: more than any run keeps, and it bounds a verdict's list; the oldest are forgotten.
+_MAX_KEPT: Mapping[Storage, int] = {Storage.MEMORY: 64, Storage.DURABLE: 256}
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """One checkpoint. `clean_steps` counts since it was saved; `is_finite` as it was reported."""
+
+    step: int
+    storage: Storage
+    trust: Trust
+    is_finite: bool
+    clean_steps: int = 0
+
+
+Change = Checkpoint  # a checkpoint whose trust has just changed
+
+
+class TrustBook:
+    """The checkpoints of one run. Every method returns those whose trust it changed."""
+
+    def __init__(self, config: TrustConfig) -> None:
+        self._clean_steps = config.clean_steps
+        self._checkpoints: dict[tuple[Storage, int], Checkpoint] = {}
+        self._waiting: list[Checkpoint] = []
+
+    def saved(
+        self, record: CheckpointSaved, *, onset_step: int | None, restored_step: int | None
+    ) -> list[Change]:
+        """Take a new checkpoint in; one of the same place and step before it is replaced.
+
+        `onset_step` is that of an open suspicion or incident. A state that was just restored from a
+        trusted checkpoint (`restored_step`), or never trained, is trusted at once.
+        """
+        is_known_good = record.step == restored_step and (
+            record.step == 0 or record.step in self.steps(Trust.TRUSTED)
+        )
+        checkpoint = Checkpoint(record.step, record.storage, Trust.CANDIDATE, record.is_finite)
+        self._forget(self._checkpoints.get((record.storage, record.step)))
+        self._checkpoints[record.storage, record.step] = checkpoint
+        self._bound(record.storage)
+        if not record.is_finite or (onset_step is not None and record.step >= onset_step):
+            return self._move(checkpoint, Trust.TAINTED)
+        if is_known_good:
+            return self._move(checkpoint, Trust.TRUSTED)
+        self._waiting.append(checkpoint)
+        return []
+
+    def clean_step(self, step: int) -> list[Change]:
+        """Count a clean step for the candidates older than it."""
+        if not self._waiting:
+            return []
+        changed = []
+        for checkpoint in [c for c in self._waiting if c.step < step]:
+            checkpoint.clean_steps += 1
+            if checkpoint.clean_steps >= self._clean_steps:
+                changed += self._move(checkpoint, Trust.TRUSTED)
+        return changed
+
+    def bad_step(self) -> None:
+        """Start counting anew: a step was not clean."""
+        for checkpoint in self._waiting:
+            checkpoint.clean_steps = 0
+
+    def taint_from(self, onset_step: int) -> list[Change]:
+        """Distrust what was saved at or after the first bad step."""
+        late = [c for c in self._checkpoints.values() if c.step >= onset_step]
+        return [changed for c in late for changed in self._move(c, Trust.TAINTED)]
+
+    def absolve_from(self, onset_step: int) -> list[Change]:
+        """Make candidates again of what a suspicion that came to nothing had tainted."""
+        changed = []
+        for checkpoint in self._checkpoints.values():
+            is_absolved = checkpoint.step >= onset_step and checkpoint.is_finite
+            if is_absolved and checkpoint.trust is Trust.TAINTED:
+                changed += self._move(checkpoint, Trust.CANDIDATE)
+                checkpoint.clean_steps = 0
+                self._waiting.append(checkpoint)
+        return changed
+
+    def quarantine(self, step: int, storage: Storage) -> list[Change]:
+        """Never restore this one again."""
+        checkpoint = self._checkpoints.get((storage, step))
+        return self._move(checkpoint, Trust.QUARANTINED) if checkpoint is not None else []
+
+    def steps(self, trust: Trust, storage: Storage | None = None) -> tuple[int, ...]:
+        """Return the steps with a checkpoint of this trust, in order."""
+        return tuple(
+            sorted(
+                {
+                    c.step
+                    for c in self._checkpoints.values()
+                    if c.trust is trust and storage in (None, c.storage)
+                }
+            )
+        )
+
+    def distrusted_steps(self) -> tuple[int, ...]:
+        """Return the steps of which no checkpoint may be restored, in order."""
+        good = {*self.steps(Trust.CANDIDATE), *self.steps(Trust.TRUSTED)}
+        return tuple(sorted({c.step for c in self._checkpoints.values()} - good))
+
+    def durable(self) -> Mapping[int, str]:
+        """Return the trust of the durable checkpoints by step."""
+        return {
+            c.step: c.trust.value
+            for c in self._checkpoints.values()
+            if c.storage is Storage.DURABLE
+        }
+
+    def _move(self, checkpoint: Checkpoint, trust: Trust) -> list[Change]:
+        if trust not in TRANSITIONS[checkpoint.trust]:
+            return []
+        checkpoint.trust = trust
+        if checkpoint in self._waiting:
+            self._waiting.remove(checkpoint)
+        return [checkpoint]
+
+    def _forget(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint in self._waiting:
+            self._waiting.remove(checkpoint)
+
+    def _bound(self, storage: Storage) -> None:
+        keys = sorted(key for key in self._checkpoints if key[0] is storage)
+        for key in keys[: max(0, len(keys) - _MAX_KEPT[storage])]:
+            self._forget(self._checkpoints.pop(key))
