@@ -97,6 +97,9 @@ def _add_submit(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     )
     submit.add_argument("--variant", help="a name under the job file's variants")
     submit.add_argument("--drill", help='faults on purpose, such as "nan@step=40,rank=1"')
+    submit.add_argument(
+        "--address", help="dashboard of a Ray cluster, such as http://head:8265; default: here"
+    )
     submit.add_argument("--run", help="name of the new run; default: job, date, time")
     _add_follow(submit)
     _add_json(submit)

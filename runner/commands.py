@@ -29,7 +29,7 @@ from runner.driver_lock import (
 from runner.progress import progress_for
 from runner.run_logs import log_lines
 from runner.run_status import read_status
-from runner.runs import RunFolder, check_run_name, create_run, find_run, list_runs
+from runner.runs import RunFolder, check_run_name, create_run, find_run, list_runs, new_run_name
 from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
 from watchdog.errors import RunLocked, WatchkeeperError
@@ -46,18 +46,22 @@ def submit(args: Namespace, clock: Clock) -> int:
         args.job,
         overrides=args.overrides,
         variant=args.variant,
-        data=args.data,
+        # The data of a cluster need not be visible from here.
+        data=None if args.address else args.data,
         workers=args.workers,
         drill=args.drill,
     )
-    # These import torch for a second or more, which a mistake in the options need not wait for.
-    from runner.drill import parse_drill
-    from runner.submit import find_data
-
-    parse_drill(resolved.spec.drill)
-    job = find_data(args.job, resolved, args.runs_dir)
     if args.run is not None:
         check_run_name(args.runs_dir, args.run)
+    # These import torch for a second or more, which a mistake in the options need not wait for.
+    from runner.drill import parse_drill
+
+    parse_drill(resolved.spec.drill)
+    if args.address:
+        return _submit_to_cluster(args, clock)
+    from runner.submit import find_data
+
+    job = find_data(args.job, resolved, args.runs_dir)
     run = create_run(args.runs_dir, args.job, args.run, t_s=clock())
     run.job_yaml.write_text(dump_spec(resolved.spec), encoding="utf-8")
     if not args.follow:
@@ -207,6 +211,38 @@ def _start_detached(run: RunFolder, args: Namespace, *, is_first: bool) -> int:
             f"status: make status RUN={run.run_id}   stop: make stop RUN={run.run_id}\n"
         )
     return 0
+
+
+def _submit_to_cluster(args: Namespace, clock: Clock) -> int:
+    """Start the same command on a cluster's head; there it is checked and driven."""
+    from runner.ray_cluster import exit_code_on_cluster, follow_on_cluster, submit_to_cluster
+
+    run_id = args.run or new_run_name(args.job, t_s=clock())
+    submit_to_cluster(args.address, run_id, cluster_options(args, run_id))
+    _tell(args, f"run {run_id} is driven on the cluster at {args.address}")
+    code = 0
+    if args.follow:
+        follow_on_cluster(args.address, run_id, is_silent=args.json)
+        code = exit_code_on_cluster(args.address, run_id)
+    if args.json:
+        document = {"run": run_id, "address": args.address, "exit_code": code}
+        sys.stdout.write(to_json_text(document))
+    return code
+
+
+def cluster_options(args: Namespace, run_id: str) -> list[str]:
+    """Return the options of `submit` as given here, less those that concern this shell."""
+    given = (
+        ("--job", args.job),
+        ("--data", args.data),
+        ("--workers", args.workers),
+        *(("--set", text) for text in args.overrides),
+        ("--variant", args.variant),
+        ("--drill", args.drill),
+        ("--run", run_id),
+        ("--runs-dir", str(args.runs_dir)),
+    )
+    return [part for name, value in given if value is not None for part in (name, value)]
 
 
 def _conclude(run: RunFolder, args: Namespace, clock: Clock, code: int) -> int:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import yaml
@@ -91,7 +92,8 @@ class _Trace:
 
 
 #: What is counted or calculated with below. A record with another type there is taken for torn.
-_WHOLE = ("step", "rank", "generation", "attempt", "restored_step")
+_WHOLE = ("step", "generation", "attempt", "restored_step")
+_WHOLE_OR_UNKNOWN = ("rank",)
 _REAL = ("t_s",)
 _REAL_OR_UNKNOWN = (
     "loss",
@@ -113,11 +115,18 @@ def _record(line: Mapping[str, Any] | None) -> Record | None:
         record = record_from_json(line)
     except (KeyError, TypeError, ValueError):
         return None
-    is_whole = all(isinstance(getattr(record, name, 0), int) for name in _WHOLE)
-    is_real = all(isinstance(getattr(record, name), int | float) for name in _REAL)
-    unknown = (getattr(record, name, None) for name in _REAL_OR_UNKNOWN)
-    is_known_or_none = all(v is None or isinstance(v, int | float) for v in unknown)
-    return record if is_whole and is_real and is_known_or_none else None
+    is_sound = (
+        _are(record, _WHOLE, int)
+        and _are(record, _WHOLE_OR_UNKNOWN, int | None)
+        and _are(record, _REAL, int | float)
+        and _are(record, _REAL_OR_UNKNOWN, int | float | None)
+    )
+    return record if is_sound else None
+
+
+def _are(record: Record, names: tuple[str, ...], kind: type | UnionType) -> bool:
+    """Return whether the fields of these names, where the record has them, are of a kind."""
+    return all(isinstance(getattr(record, name), kind) for name in names if hasattr(record, name))
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any] | None]:

@@ -37,7 +37,7 @@ def ledger_sentence(line: Mapping[str, Any]) -> str:
     if template is None:
         return f"{line.get('kind')} at step {line.get('step')}"
     fields = defaultdict(lambda: "?", {name: _text(value) for name, value in line.items()})
-    return template.format_map(fields).removesuffix(": ?").removesuffix(":").rstrip()
+    return template.format_map(fields).rstrip(" ").removesuffix(": ?").removesuffix(":")
 
 
 def clock_time(t_s: Any) -> str:

@@ -39,8 +39,7 @@ _ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # the default 15 starves training under any other load
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a job keep their meaning
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin starve each other on a busy machine
 }
 
 

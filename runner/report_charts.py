@@ -48,6 +48,7 @@ def loss_figure(curves: Curves, interventions: Sequence[Intervention]) -> Figure
         "yaxis": {"title": {"text": "loss"}, "range": _loss_range(curves)},
         "shapes": _incident_bands(interventions) + _jump_lines(curves.jumps),
         "annotations": _jump_labels(curves.jumps),
+        "margin": {"t": 44 if curves.jumps else 12},
     }
     return {"data": traces, "layout": layout}
 
@@ -66,7 +67,14 @@ def validation_figure(curves: Curves) -> Figure:
         if any(value is not None for _, value in old):
             faint = {"yaxis": axis, "opacity": 0.4, "showlegend": False}
             traces.append(_line(old, f"{name}, superseded", colour, mode="markers") | faint)
-    second = {"title": {"text": "metric"}, "overlaying": "y", "side": "right", "showgrid": False}
+    second = {
+        "title": {"text": "metric"},
+        "overlaying": "y",
+        "side": "right",
+        "showgrid": False,
+        # Ticks of its own: in step with the left axis they fall on numbers nobody would choose.
+        "tickmode": "auto",
+    }
     return {
         "data": traces,
         "layout": {
@@ -225,8 +233,7 @@ def _jump_labels(jumps: Sequence[Jump]) -> list[Figure]:
             "x": jump.restored_step,
             "ax": jump.step,
             "y": 1,
-            "ay": -14,
-            "yanchor": "bottom",
+            "ay": -20,
             "text": "rollback" if jump.is_in_place else "restart",
             "showarrow": True,
             "arrowhead": 2,

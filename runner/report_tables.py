@@ -5,7 +5,7 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from runner.plain_words import UNKNOWN, clock, duration, plural, size
@@ -34,13 +34,15 @@ def checkpoints_table(story: Story, records: Sequence[CheckpointSaved]) -> Table
     distrusted, or are the newest.
     """
     merged = _merged(story, records)
-    restored = {i.recovery.restored_step for i in story.interventions if i.recovery}
+    restored = {
+        (i.recovery.restored_step, i.recovery.storage) for i in story.interventions if i.recovery
+    }
     newest_memory = [c for c in merged if c.storage == "memory"][-4:]
     chosen = [
         c
         for c in merged
         if c.storage != "memory"
-        or c.step in restored
+        or (c.step, c.storage) in restored
         or c.trust in ("tainted", "quarantined")
         or c in newest_memory
     ]
@@ -94,8 +96,10 @@ def _merged(story: Story, records: Iterable[CheckpointSaved]) -> list[Checkpoint
     return [found[key] for key in sorted(found)]
 
 
-def _checkpoint_row(c: CheckpointLine, restored: set[int | None]) -> tuple[str, ...]:
-    role = "restored by a rollback or restart" if c.step in restored else ""
+def _checkpoint_row(
+    c: CheckpointLine, restored: Collection[tuple[int | None, str]]
+) -> tuple[str, ...]:
+    role = "restored by a rollback or restart" if (c.step, c.storage) in restored else ""
     return (
         str(c.step),
         c.storage or UNKNOWN,

@@ -94,6 +94,9 @@ class ReportView:
 #: Chosen: what fits above the first chart; the rest follows as cards.
 _MAX_HEADLINES = 4
 
+#: Shorter times would read as `0 ms`.
+_SHOWN_S = 0.0005
+
 _SHARE_LABELS: Mapping[str, str] = {
     "productive": "productive steps",
     "startup": "start-up",
@@ -216,7 +219,7 @@ def _tiles(evidence: Evidence, story: Story) -> tuple[Tile, ...]:
         Tile("validation metric", value(max(metrics, default=None)), "best"),
         Tile("wall time", duration(seconds), f"goodput {goodput}"),
         Tile("interventions", str(len(story.interventions)), f"{in_place} in place"),
-        Tile("steps lost", f"{lost:,}", "redone after a return"),
+        Tile("steps lost", f"{lost:,}", "thrown away"),
     )
 
 
@@ -233,7 +236,8 @@ def _charts(evidence: Evidence, story: Story) -> tuple[Chart, ...]:
             "Training loss",
             report_charts.loss_figure(curves, story.interventions),
             "Mean over ranks. Dotted: steps that were thrown away. Shaded: from the first bad step "
-            "to the verdict. Arrow: back to the checkpoint that was restored.",
+            "to the verdict. Arrow: back to the checkpoint that was restored. Drag to zoom, "
+            "double-click to see everything.",
             is_wide=True,
         ),
         Chart("validation", "Validation", report_charts.validation_figure(curves), is_wide=True),
@@ -282,7 +286,7 @@ def _shares(time_s: Mapping[str, float]) -> tuple[Share, ...]:
     return tuple(
         Share(name, _SHARE_LABELS.get(name, name), duration(spent_s), 100 * spent_s / wall_s)
         for name, spent_s in time_s.items()
-        if wall_s > 0 and spent_s > 0
+        if wall_s > 0 and spent_s >= _SHOWN_S
     )
 
 

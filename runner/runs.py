@@ -110,8 +110,14 @@ def check_run_name(runs_dir: Path, name: str) -> None:
         )
 
 
+def new_run_name(job: str, *, t_s: float) -> str:
+    """Return `<job>-<UTC date>-<time>-<4 hex>` for a run that starts at `t_s`, Unix seconds."""
+    stamp = datetime.fromtimestamp(t_s, tz=UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{job}-{stamp}-{secrets.token_hex(2)}"
+
+
 def create_run(runs_dir: Path, job: str, name: str | None, *, t_s: float) -> RunFolder:
-    """Create the folder of a new run, called `name` or `<job>-<UTC date>-<time>-<4 hex>`.
+    """Create the folder of a new run, called `name` or as `new_run_name` says.
 
     Args:
         runs_dir: parent of all run folders; created when missing.
@@ -123,8 +129,7 @@ def create_run(runs_dir: Path, job: str, name: str | None, *, t_s: float) -> Run
         SpecError: the name is impossible or taken, or the folder cannot be created.
     """
     if name is None:
-        stamp = datetime.fromtimestamp(t_s, tz=UTC).strftime("%Y%m%d-%H%M%S")
-        name = f"{job}-{stamp}-{secrets.token_hex(2)}"
+        name = new_run_name(job, t_s=t_s)
     check_run_name(runs_dir, name)
     run = RunFolder((runs_dir / name).absolute())
     try:
@@ -151,7 +156,7 @@ def find_run(runs_dir: Path, name: str) -> RunFolder:
     close = difflib.get_close_matches(name, latest, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     shown = ", ".join(latest[:_LATEST_SHOWN]) or "none"
-    raise RunNotFound(f"run {name} is not in {runs_dir}{hint} (latest: {shown})")
+    raise RunNotFound(f"run {name or '(no name)'} is not in {runs_dir}{hint} (latest: {shown})")
 
 
 def list_runs(runs_dir: Path) -> list[RunFolder]:

@@ -305,6 +305,20 @@ class Session:
                 return point
         return RestorePoint(0, None)
 
+    def _require_equal_weights(self, point: RestorePoint) -> None:
+        """Compare the norm of all weights, to the last bit, over the ranks.
+
+        Raises:
+            RollbackFailed: the ranks restored different weights.
+        """
+        weights = [t for t in self.bare_model.state_dict().values() if t.is_floating_point()]
+        norms = self._council.gather(float(torch.nn.utils.get_total_norm(weights)))
+        if any(norm != norms[0] for norm in norms):
+            raise RollbackFailed(
+                f"the ranks restored different weights for step {point.step} "
+                f"from {point.storage} (norms {norms})"
+            )
+
     def _adopt(self, tree: Tree, info: StateInfo) -> None:
         self._state.load(tree)
         self.step = info.step
@@ -363,6 +377,7 @@ class Session:
                 f"the {point.storage} checkpoint of step {point.step} is unreadable"
             )
         self._adopt(*loaded)
+        self._require_equal_weights(point)
         self._vault.drop_after(point.step)
         self._generation += 1
         self._skip |= set(verdict.skip_samples)

@@ -225,14 +225,18 @@ def _proof(draft: _Draft, line: Line) -> None:
     if index is not None:
         helped = line.get("helped")
         proof = Proof(
-            sentence=text(line, "sentence"),
-            forecast=number(line, "forecast"),
-            actual=number(line, "actual"),
+            sentence=text(line, "sentence") or text(line, "reason"),
+            forecast=_first_number(line, "forecast", "forecast_loss"),
+            actual=_first_number(line, "actual", "actual_loss"),
             steps_lost=whole(line, "steps_lost"),
             seconds_lost=number(line, "seconds_lost"),
             helped=helped if isinstance(helped, bool) else None,
         )
         draft.interventions[index] = replace(draft.interventions[index], proof=proof)
+
+
+def _first_number(line: Line, *names: str) -> float | None:
+    return next((found for name in names if (found := number(line, name)) is not None), None)
 
 
 def _incident_closed(draft: _Draft, line: Line) -> None:
@@ -270,6 +274,9 @@ def _checkpoint_saved(draft: _Draft, line: Line) -> None:
 def _checkpoint_judged(draft: _Draft, line: Line) -> None:
     """A judgement without a storage is about every checkpoint of its step."""
     step, storage = whole(line, "step"), text(line, "storage")
+    if step is not None and storage:
+        # Of memory checkpoints the ledger may hold the judgement only.
+        draft.checkpoints.setdefault((step, storage), CheckpointLine(step=step, storage=storage))
     trust = text(line, "kind").removeprefix("checkpoint_")
     note = text(line, "reason") or text(line, "error")
     for key, checkpoint in draft.checkpoints.items():

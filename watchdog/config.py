@@ -1,16 +1,78 @@
 """What `watchdog:` in a job file may say.
 
+Every detector's settings are found under `detectors` by the name of its file.
+
 Runs in: anywhere (pure).
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, create_model, model_validator
+
+from watchdog.detectors import DETECTORS
+from watchdog.policies import ladder
+from watchdog.settings import Config
+from watchdog.signals import SignalsConfig
+from watchdog.trust import TrustConfig
+
+if TYPE_CHECKING:
+    DetectorsConfig = Config
+else:
+    DetectorsConfig = create_model(
+        "DetectorsConfig",
+        __base__=Config,
+        __module__=__name__,
+        __doc__="One section for each file in watchdog/detectors/.",
+        **{name: (found.config, found.config()) for name, found in DETECTORS.items()},
+    )
 
 
-class WatchdogConfig(BaseModel):
-    """Stand-in until the judging half is written."""
+class IncidentConfig(Config):
+    """When an incident counts as over."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    host: str = Field("127.0.0.1")
-    port: int = Field(9465)
+    close_steps: int = Field(
+        8, ge=1, le=10_000, description="Clean steps past the last bad step that close an incident."
+    )
+
+
+class WatchdogConfig(Config):
+    """All settings of the watchdog."""
+
+    mode: Literal["act", "observe"] = Field(
+        "act",
+        description="observe: judge and write down what would be done, but do nothing; a crashed "
+        "attempt is not restarted either.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address the metrics are served on; loopback unless Prometheus runs elsewhere.",
+    )
+    port: int = Field(9465, ge=0, le=65535, description="Port of the metrics; 0: any that is free.")
+    signals: SignalsConfig = SignalsConfig()
+    detectors: DetectorsConfig = Field(default_factory=DetectorsConfig)
+    policy: ladder.Config = ladder.Config()
+    trust: TrustConfig = TrustConfig()
+    incidents: IncidentConfig = IncidentConfig()
+
+    @model_validator(mode="after")
+    def _windows_fit_what_is_remembered(self) -> WatchdogConfig:
+        window = self.detector("plateau").window_steps
+        if window > self.signals.history_steps:
+            raise ValueError(
+                f"detectors.plateau.window_steps={window} is longer than what is remembered, "
+                f"signals.history_steps={self.signals.history_steps}; raise the latter"
+            )
+        shift, gap = self.detector("spike").shift_steps, self.signals.gap_steps
+        if shift > gap:
+            raise ValueError(
+                f"detectors.spike.shift_steps={shift} is longer than the newest losses kept apart, "
+                f"signals.gap_steps={gap}; raise the latter"
+            )
+        return self
+
+    def detector(self, name: str) -> Any:
+        """Return the settings of one detector; the fields are those of its own `Config`."""
+        return getattr(self.detectors, name)

@@ -39,9 +39,7 @@ class Diagnosis:
 
 def diagnose(findings: Iterable[Finding], newest_step: int) -> Diagnosis | None:
     """Return the diagnosis behind the findings: incidents before suspicions, then by precedence."""
-    ranked = sorted(
-        findings, key=lambda f: (f.level is Level.SUSPECT, _PRECEDENCE.index(f.cause))
-    )
+    ranked = sorted(findings, key=lambda f: (f.level is Level.SUSPECT, _PRECEDENCE.index(f.cause)))
     if not ranked:
         return None
     first = ranked[0]
@@ -96,5 +94,6 @@ def _sentence(record: AttemptEnded, last_step: int) -> str:
     }[record.outcome]
     who = "a worker" if record.rank is None else f"rank {record.rank}"
     where = " because its node was lost" if record.is_node_lost else ""
-    error = f": {record.error.strip().splitlines()[-1]}" if (record.error or "").strip() else ""
+    lines = (record.error or "").strip().splitlines()
+    error = f": {lines[-1]}" if lines else ""
     return f"{who} {what}{where} after step {last_step} (attempt {record.attempt}){error}"

@@ -33,7 +33,7 @@ from watchdog.exposition import Sample, samples
 from watchdog.metrics import CATALOGUE, Family, MetricType
 from watchdog.snapshot import TERMINAL_STATES, Snapshot
 
-LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 9465
 
@@ -159,7 +159,7 @@ def _listen(host: str, port: int, registry: CollectorRegistry) -> tuple[WSGIServ
         if error.errno != errno.EADDRINUSE:
             raise
     server, thread = start_http_server(0, host, registry)
-    LOG.info(
+    _log.info(
         "port %d is taken, probably by another run; metrics are on %d", port, server.server_port
     )
     return server, thread

@@ -156,11 +156,17 @@ class Signals:
         self._healthy: deque[tuple[int, float]] = deque(maxlen=config.baseline_steps)
         self._fitted = 0
         self._last_lr: float | None = None
+        self._last_loss: float | None = None
 
     @property
     def latest(self) -> JudgedStep | None:
         """Return the newest judged step."""
         return self.history[-1] if self.history else None
+
+    @property
+    def last_loss(self) -> float | None:
+        """Return the last finite loss, over all generations."""
+        return self._last_loss
 
     def observe_step(self, judged: JudgedStep) -> None:
         """Take a complete step in, as evidence; the baseline learns it when it is settled."""
@@ -169,6 +175,7 @@ class Signals:
         if judged.loss is None or not math.isfinite(judged.loss):
             return
         point = (judged.step, judged.loss)
+        self._last_loss = judged.loss
         self.comparable_steps += 1
         if self.excursion is not None:
             self.excursion.append(point)
@@ -246,6 +253,16 @@ class Signals:
             if judged.step <= step:
                 return judged if judged.step == step else None
         return None
+
+    def usual_step_s(self, before_step: int, span: int = 32) -> float | None:
+        """Return the seconds a step took just before `before_step`; None when that is unknown."""
+        newest = next((j for j in reversed(self.history) if j.step < before_step), None)
+        if newest is None:
+            return None
+        older = self.judged_step(newest.step - span) or self.history[0]
+        if older.step >= newest.step:
+            return None
+        return max(0.0, (newest.t_s - older.t_s) / (newest.step - older.step))
 
     def _observe_lr(self, judged: JudgedStep) -> None:
         lr = judged.lr

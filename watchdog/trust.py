@@ -53,25 +53,28 @@ class Checkpoint:
 
     step: int
     storage: Storage
+    generation: int
     trust: Trust
     is_finite: bool
     clean_steps: int = 0
 
 
-Change = Checkpoint  # a checkpoint whose trust has just changed
-
-
 class TrustBook:
-    """The checkpoints of one run. Every method returns those whose trust it changed."""
+    """The checkpoints of one run. Methods return those whose trust they changed for the ledger."""
 
     def __init__(self, config: TrustConfig) -> None:
         self._clean_steps = config.clean_steps
         self._checkpoints: dict[tuple[Storage, int], Checkpoint] = {}
         self._waiting: list[Checkpoint] = []
 
+    def has(self, record: CheckpointSaved) -> bool:
+        """Whether this very checkpoint is known already: a report may arrive twice."""
+        known = self._checkpoints.get((record.storage, record.step))
+        return known is not None and known.generation == record.generation
+
     def saved(
         self, record: CheckpointSaved, *, onset_step: int | None, restored_step: int | None
-    ) -> list[Change]:
+    ) -> list[Checkpoint]:
         """Take a new checkpoint in; one of the same place and step before it is replaced.
 
         `onset_step` is that of an open suspicion or incident. A state that was just restored from a
@@ -80,9 +83,12 @@ class TrustBook:
         is_known_good = record.step == restored_step and (
             record.step == 0 or record.step in self.steps(Trust.TRUSTED)
         )
-        checkpoint = Checkpoint(record.step, record.storage, Trust.CANDIDATE, record.is_finite)
-        self._forget(self._checkpoints.get((record.storage, record.step)))
-        self._checkpoints[record.storage, record.step] = checkpoint
+        key = (record.storage, record.step)
+        checkpoint = Checkpoint(
+            record.step, record.storage, record.generation, Trust.CANDIDATE, record.is_finite
+        )
+        self._forget(key)
+        self._checkpoints[key] = checkpoint
         self._bound(record.storage)
         if not record.is_finite or (onset_step is not None and record.step >= onset_step):
             return self._move(checkpoint, Trust.TAINTED)
@@ -91,7 +97,7 @@ class TrustBook:
         self._waiting.append(checkpoint)
         return []
 
-    def clean_step(self, step: int) -> list[Change]:
+    def clean_step(self, step: int) -> list[Checkpoint]:
         """Count a clean step for the candidates older than it."""
         if not self._waiting:
             return []
@@ -107,23 +113,24 @@ class TrustBook:
         for checkpoint in self._waiting:
             checkpoint.clean_steps = 0
 
-    def taint_from(self, onset_step: int) -> list[Change]:
+    def taint_from(self, onset_step: int) -> list[Checkpoint]:
         """Distrust what was saved at or after the first bad step."""
         late = [c for c in self._checkpoints.values() if c.step >= onset_step]
         return [changed for c in late for changed in self._move(c, Trust.TAINTED)]
 
-    def absolve_from(self, onset_step: int) -> list[Change]:
-        """Make candidates again of what a suspicion that came to nothing had tainted."""
-        changed = []
+    def absolve_from(self, onset_step: int, generation: int) -> None:
+        """Make candidates again of what a suspicion that came to nothing had tainted.
+
+        What an earlier generation left behind stays tainted: those steps were superseded.
+        """
         for checkpoint in self._checkpoints.values():
-            is_absolved = checkpoint.step >= onset_step and checkpoint.is_finite
-            if is_absolved and checkpoint.trust is Trust.TAINTED:
-                changed += self._move(checkpoint, Trust.CANDIDATE)
+            is_meant = checkpoint.step >= onset_step and checkpoint.generation == generation
+            if is_meant and checkpoint.is_finite and checkpoint.trust is Trust.TAINTED:
+                self._move(checkpoint, Trust.CANDIDATE)
                 checkpoint.clean_steps = 0
                 self._waiting.append(checkpoint)
-        return changed
 
-    def quarantine(self, step: int, storage: Storage) -> list[Change]:
+    def quarantine(self, step: int, storage: Storage) -> list[Checkpoint]:
         """Never restore this one again."""
         checkpoint = self._checkpoints.get((storage, step))
         return self._move(checkpoint, Trust.QUARANTINED) if checkpoint is not None else []
@@ -153,7 +160,7 @@ class TrustBook:
             if c.storage is Storage.DURABLE
         }
 
-    def _move(self, checkpoint: Checkpoint, trust: Trust) -> list[Change]:
+    def _move(self, checkpoint: Checkpoint, trust: Trust) -> list[Checkpoint]:
         if trust not in TRANSITIONS[checkpoint.trust]:
             return []
         checkpoint.trust = trust
@@ -161,11 +168,15 @@ class TrustBook:
             self._waiting.remove(checkpoint)
         return [checkpoint]
 
-    def _forget(self, checkpoint: Checkpoint | None) -> None:
-        if checkpoint in self._waiting:
+    def _forget(self, key: tuple[Storage, int]) -> None:
+        checkpoint = self._checkpoints.pop(key, None)
+        if checkpoint is not None and checkpoint in self._waiting:
             self._waiting.remove(checkpoint)
 
     def _bound(self, storage: Storage) -> None:
-        keys = sorted(key for key in self._checkpoints if key[0] is storage)
-        for key in keys[: max(0, len(keys) - _MAX_KEPT[storage])]:
-            self._forget(self._checkpoints.pop(key))
+        """Forget the oldest, but never the newest trusted one."""
+        spared = self.steps(Trust.TRUSTED, storage)[-1:]
+        steps = sorted(step for place, step in self._checkpoints if place is storage)
+        for step in steps[: max(0, len(steps) - _MAX_KEPT[storage])]:
+            if step not in spared:
+                self._forget((storage, step))

@@ -19,7 +19,7 @@ def dice(predicted: Mask, label: Voxels) -> float | None:
     truth = label == SURFACE
     both = np.count_nonzero(predicted & truth)
     total = np.count_nonzero(predicted & (label != UNLABELLED)) + np.count_nonzero(truth)
-    return 2 * both / total if total else None
+    return float(2 * both / total) if total else None
 
 
 def surface_dice(predicted: Mask, label: Voxels, tolerance: float) -> float | None:
@@ -40,7 +40,7 @@ def surface_dice(predicted: Mask, label: Voxels, tolerance: float) -> float | No
     if not all(sizes):
         return 0.0 if any(sizes) else None
     near = _near(outlines[0], outlines[1], tolerance) + _near(outlines[1], outlines[0], tolerance)
-    return near / sum(sizes)
+    return float(near / sum(sizes))
 
 
 def best_constant_dice(label: Voxels) -> float | None:

@@ -30,7 +30,9 @@ def scroll_volume(
     noise of unit spread; label 1 is its inner face.
     """
     depth_in_sheet = _depth_in_sheet(shape, config, rng)
-    grey = np.where(depth_in_sheet < config.thickness, config.papyrus, config.air)
+    across = 1 - 2 * depth_in_sheet / config.thickness  # from 1 at the inner face to -1
+    papyrus = config.papyrus + config.grading * across
+    grey = np.where(depth_in_sheet < config.thickness, papyrus, config.air)
     grey = gaussian_filter(grey, config.blur) + rng.normal(0.0, config.noise, shape)
     image = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
     surface = depth_in_sheet < config.surface_thickness

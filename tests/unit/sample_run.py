@@ -1,11 +1,11 @@
-"""A run as plain records and ledger lines: NaN at step 40, a rollback to 32, a crash, a good end."""
+"""A run as plain records and ledger lines: NaN at 40, a rollback to 32, a crash, a good end."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ train: {max_steps: 160, batch_size: 8, lr: 0.002}
 """
 
 
-def loss_at(step: int, rank: int) -> float:
+def loss_at(step: int, rank: int, generation: int = 0) -> float:
     """Return a loss that falls with some noise, the same for the same arguments."""
-    noise = random.Random(step * 31 + rank).gauss(0, 0.02)
+    noise = random.Random(step * 31 + rank + generation * 7919).gauss(0, 0.02)
     return 0.25 + 0.75 * math.exp(-step / 60) + noise
 
 
@@ -56,12 +56,12 @@ def _steps(first: int, last: int, *, t_s: float, generation: int, attempt: int) 
                 generation=generation,
                 rank=rank,
                 step=step,
-                loss=math.nan if is_bad else loss_at(step, rank),
+                loss=math.nan if is_bad else loss_at(step, rank, generation),
                 grad_norm=math.nan if is_bad else 2.0 * loss_at(step, 7),
                 lr=lr * min(1.0, step / 10),
                 is_finite=not is_bad,
                 is_applied=not is_bad,
-                step_s=STEP_S,
+                step_s=STEP_S + 0.01 * rank,
                 data_s=0.02,
             )
             out.append(report)
@@ -69,7 +69,9 @@ def _steps(first: int, last: int, *, t_s: float, generation: int, attempt: int) 
             out.append(_evaluation(step, t_s + 0.4, generation, attempt))
             t_s += 0.4
         if step % 16 == 0:
-            out.append(_checkpoint(step, t_s, generation, attempt))
+            out.append(_checkpoint(step, t_s, generation, attempt, Storage.MEMORY))
+        if step % 32 == 0:
+            out.append(_checkpoint(step, t_s, generation, attempt, Storage.DURABLE))
     return out
 
 
@@ -85,15 +87,17 @@ def _evaluation(step: int, t_s: float, generation: int, attempt: int) -> EvalRep
     )
 
 
-def _checkpoint(step: int, t_s: float, generation: int, attempt: int) -> CheckpointSaved:
+def _checkpoint(
+    step: int, t_s: float, generation: int, attempt: int, storage: Storage
+) -> CheckpointSaved:
     return CheckpointSaved(
         t_s=t_s,
         attempt=attempt,
         generation=generation,
         step=step,
-        storage=Storage.DURABLE if step % 32 == 0 else Storage.MEMORY,
+        storage=storage,
         size_bytes=12_345_678,
-        seconds=0.2 if step % 32 == 0 else None,
+        seconds=0.2 if storage is Storage.DURABLE else None,
     )
 
 
@@ -157,7 +161,8 @@ def ledger() -> list[dict[str, Any]]:
         line("run_started", 0, 0, job="vesuvius", max_steps=LAST_STEP),
         line("attempt_started", 6, 0, world_size=RANKS, restored_step=0),
         line("checkpoint_saved", 24.4, 32, storage="durable"),
-        line("checkpoint_trusted", 26, 32),
+        line("checkpoint_trusted", 26, 32, storage="durable"),
+        line("checkpoint_trusted", 26, 32, storage="memory"),
         line("suspect", 26.5, 36, cause="spike", reason="loss 0.71, 4.2 deviations above 0.62"),
         line("incident_opened", 28.5, 42, cause="nonfinite", incident=nonfinite),
         line(
@@ -202,8 +207,10 @@ def ledger() -> list[dict[str, Any]]:
             sentence="The loss is back at its forecast: 0.468 against 0.470; it cost 10 steps.",
         ),
         line("checkpoint_saved", 62, 96, storage="durable"),
-        line("checkpoint_trusted", 63, 96),
-        line("attempt_ended", 66, 100, outcome="worker_died", error="rank 1: SIGKILL") | {"attempt": 0},
+        line("checkpoint_trusted", 63, 96, storage="durable"),
+        line("checkpoint_trusted", 63, 96, storage="memory"),
+        line("attempt_ended", 66, 100, outcome="worker_died", error="rank 1: SIGKILL")
+        | {"attempt": 0},
         line(
             "verdict",
             66,
@@ -252,8 +259,3 @@ def write_run(folder: Path) -> Path:
         json.dumps({"state": "finished", "step": LAST_STEP, "metrics": {}, "seconds": 110.5})
     )
     return folder
-
-
-def of_kind(kind: type[Record]) -> Iterator[Record]:
-    """Yield the records of one kind."""
-    return (record for record in records() if isinstance(record, kind))

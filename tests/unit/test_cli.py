@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runner.cli import build_parser, main
+from runner.commands import cluster_options
 from runner.driver_lock import driver_lock
 from runner.runs import RunFolder
 from runner.spec_reader import dump_spec, read_spec
@@ -155,3 +156,12 @@ def test_settings_may_be_given_more_than_once() -> None:
 def test_reading_commands_import_neither_ray_nor_torch() -> None:
     code = "import sys, runner.cli; sys.exit(bool({'ray', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_cluster_is_given_the_options_of_this_shell_and_the_name_of_the_run() -> None:
+    given = ["--job", "x", "--drill", "nan@step=4;kill@step=8", "--set", "a=1 b=2", "--follow", "0"]
+    args = build_parser().parse_args(["submit", *given, "--address", "http://head:8265", "--json"])
+    assert cluster_options(args, "one") == [
+        "--job", "x", "--set", "a=1 b=2", "--drill", "nan@step=4;kill@step=8",
+        "--run", "one", "--runs-dir", "runs",
+    ]  # fmt: skip

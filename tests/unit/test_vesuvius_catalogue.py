@@ -30,7 +30,10 @@ def remove(name: str) -> Defect:
 
 
 def text(name: str, content: str) -> Defect:
-    return lambda folder: (folder / name).write_text(content) and None
+    def act(folder: Path) -> None:
+        (folder / name).write_text(content)
+
+    return act
 
 
 def volume(name: str, shape: tuple[int, ...], dtype: type[np.generic], value: int = 0) -> Defect:
@@ -43,6 +46,10 @@ def cut(name: str, keep: float) -> Defect:
         (folder / name).write_bytes(content[: int(len(content) * keep)])
 
     return act
+
+
+def not_text(folder: Path) -> None:
+    (folder / TABLE).write_bytes(b"id\xff\xfe,")
 
 
 def empty_set(folder: Path) -> None:
@@ -67,10 +74,7 @@ HEADER_DEFECTS: list[tuple[Defect, str]] = [
     (text(TABLE, "id,scroll\n" + ROWS), "lacks the column scroll_id"),
     (text(TABLE, "id,scroll_id\n10,1\n10,2\n"), "id 10 is there twice"),
     (text(TABLE, "id,scroll_id\n10\n"), "line 2 of .* has an empty id or scroll_id"),
-    (
-        lambda folder: (folder / TABLE).write_bytes(b"id\xff\xfe,") and None,
-        "cannot read .*train.csv",
-    ),
+    (not_text, "cannot read .*train.csv"),
     (text(TABLE, "id,scroll_id\n10,1\n"), "5 volumes .* have no row in train.csv: 11"),
     (remove(LABEL), "1 image files have no counterpart in .*train_labels: 10"),
     (remove(IMAGE), "1 label files have no counterpart in .*train_images: 10"),
@@ -82,7 +86,10 @@ HEADER_DEFECTS: list[tuple[Defect, str]] = [
     (volume(LABEL, CUBE, np.float32), "holds float32"),
     (text(IMAGE, "not a tiff"), "cannot read .*train_images.10.tif"),
     (text(LABEL, ""), "cannot read .*train_labels.10.tif"),
+    (cut(IMAGE, 0.99), "cannot read .*train_images.10.tif"),
     (cut(IMAGE, 0.6), "cannot read .*train_images.10.tif"),
+    (cut(LABEL, 0.3), "cannot read .*train_labels.10.tif"),
+    (cut(LABEL, 0.01), "cannot read .*train_labels.10.tif"),
     (empty_set, "no volume to train on"),
 ]
 VOXEL_DEFECTS: list[tuple[Defect, str]] = [

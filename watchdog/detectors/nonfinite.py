@@ -64,6 +64,6 @@ def _broken_weights(checkpoint_step: int, bad_steps: tuple[int, ...]) -> Finding
         onset_step=onset_step,
         value=None,
         threshold=None,
-        summary=f"the weights or the optimizer state saved at step {checkpoint_step} are not finite",
+        summary=f"the weights or the optimizer state at step {checkpoint_step} are not finite",
         bad_steps=bad_steps,
     )

@@ -82,7 +82,7 @@ class Progress:
 
 
 def detect(signals: Signals, config: Config) -> Finding | None:
-    """Return the plateau, looked for at each block once a window is full, and at each validation."""
+    """Return the plateau; looked for at each block past a full window, and at each validation."""
     if not _may_improve(signals, config):
         return None
     if _is_due(signals.comparable_steps, config):

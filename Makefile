@@ -1,0 +1,90 @@
+# Every target is a thin name for `python -m runner ...` or `python -m watchdog ...`.
+# make itself exits with 2 when a command fails; it prints the command's own code ("Error 3").
+# Scripts that need the code call .venv/bin/python -m runner submit; the codes are in its --help.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV ?= .venv
+PYTHON3 ?= python3
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/setup.stamp
+SERVERS := prometheus prometheus-alertmanager
+
+# Values reach the commands through the environment, never through make's text, so that blanks,
+# semicolons, commas and quotes in SET and DRILL arrive as they were given.
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG
+RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
+
+.PHONY: help setup setup-servers submit resume stop status logs list report replay \
+	fmt lint type test test-fast test-ray check bench monitoring clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## virtual environment with everything, from a bare Debian with Python 3.11 or newer
+
+submit: $(STAMP) ## start a run: JOB=vesuvius [DATA= WORKERS=2|1-4 SET="a.b=c d=e" VARIANT= DRILL= RUN= ADDRESS= FOLLOW=0]
+	@$(PY) -m runner submit --job "$$JOB" $${DATA:+--data "$$DATA"} $${WORKERS:+--workers "$$WORKERS"} $${SET:+--set "$$SET"} $${VARIANT:+--variant "$$VARIANT"} $${DRILL:+--drill "$$DRILL"} $${RUN:+--run "$$RUN"} $${ADDRESS:+--address "$$ADDRESS"} $${FOLLOW:+--follow "$$FOLLOW"} $(RUNS_OPTION)
+
+resume: $(STAMP) ## continue a run from its newest checkpoint: RUN= [FOLLOW=0]
+	@$(PY) -m runner resume --run "$$RUN" $${FOLLOW:+--follow "$$FOLLOW"} $(RUNS_OPTION)
+
+stop: $(STAMP) ## ask a run to save and stop, and wait for it: RUN=
+	@$(PY) -m runner stop --run "$$RUN" $(RUNS_OPTION)
+
+status: $(STAMP) ## what is known of one run: RUN=
+	@$(PY) -m runner status --run "$$RUN" $(RUNS_OPTION)
+
+logs: $(STAMP) ## output of a run and its ledger in plain words: RUN= [FOLLOW=1]
+	@$(PY) -m runner logs --run "$$RUN" $$([ "$$FOLLOW" != 1 ] || echo --follow) $(RUNS_OPTION)
+
+list: $(STAMP) ## all runs, the latest first
+	@$(PY) -m runner list $(RUNS_OPTION)
+
+report: $(STAMP) ## write the report of a run again: RUN=
+	@$(PY) -m runner report --run "$$RUN" $(RUNS_OPTION)
+
+replay: $(STAMP) ## what would the watchdog have done on this log? LOG=file [FORMAT= CONFIG=job.yaml]
+	@$(PY) -m watchdog replay "$$LOG" $${FORMAT:+--format "$$FORMAT"} $${CONFIG:+--config "$$CONFIG"}
+
+fmt: $(STAMP) ## format the code and repair what the linter can
+	$(PY) -m ruff check --fix-only --quiet . ; $(PY) -m ruff format .
+
+lint: $(STAMP) ## style, format and the floors of the house
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(VENV)/bin/lint-imports --no-logo
+
+type: $(STAMP) ## types, strictly
+	$(PY) -m mypy
+
+test: $(STAMP) ## the whole suite that needs no GPU
+	$(PY) -m pytest -m "not gpu"
+
+test-fast: $(STAMP) ## the tests without Ray clusters and servers, under a minute
+	$(PY) -m pytest -m "not ray and not gpu and not server"
+
+test-ray: $(STAMP) ## the tests on local Ray clusters
+	$(PY) -m pytest -m ray
+
+check: lint type test ## exactly what CI runs
+
+bench: $(STAMP) ## measure the goals; writes docs/BENCHMARKS.md
+	$(PY) -m bench
+
+monitoring: $(STAMP) setup-servers ## Prometheus and Alertmanager against local runs
+	$(PY) -m deploy.local
+
+clean: ## remove caches and the virtual environment; runs and data stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache .hypothesis *.egg-info
+	find runner watchdog jobs tests bench deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian's packages start a server on 0.0.0.0 when they are installed; the policy forbids it.
+setup-servers: ## Debian's Prometheus and Alertmanager, not started
+	@.ci/setup-servers $(SERVERS)
+
+# torch first and alone: it is the largest download, and ray and monai accept the one they find.
+$(STAMP): pyproject.toml
+	@.ci/check-python $(PYTHON3)
+	test -x $(PY) || $(PYTHON3) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check --quiet torch==2.13.0
+	$(PY) -m pip install --disable-pip-version-check --quiet -e ".[dev,vesuvius]"
+	@touch $@

@@ -1,0 +1,170 @@
+"""What Watchkeeper costs a step: a bare DDP loop against the session's, in alternating blocks.
+
+Two ranks over gloo, a real watchdog actor on Ray, the same model and data in both loops. The bare
+loop loads its batches alike, clips and steps; the difference is seeding, doorbell, reflex and
+telemetry. Memory checkpoints are measured apart, at their configured interval.
+
+    python -m bench.overhead [--job vesuvius] [--data FOLDER] [--blocks 20] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from runner.batches import BatchStream
+from runner.checkpoints import CheckpointStore
+from runner.device import Placement
+from runner.job import Job
+from runner.ray_backend import RayBackend
+from runner.recovery import AttemptPlan
+from runner.sampler import SampleOrder
+from runner.session import Session
+from runner.spec_reader import read_spec
+from runner.submit import find_data
+from runner.task import TaskContext
+from runner.watchdog_link import ray_channel
+from watchdog.actor import NAMESPACE, actor_name
+
+
+@ray.remote(num_cpus=1)
+class Rank:
+    """One rank with both loops over models of its own."""
+
+    def __init__(self, job: Job, rank: int, folder: str, run_id: str) -> None:
+        torch.set_num_threads(1)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+        )
+        place = Placement(rank, 2, torch.device("cpu"), local_world_size=2)
+        data = None if job.data_dir is None else Path(job.data_dir)
+        context = TaskContext(
+            train=job.spec.train,
+            data_dir=data,
+            cache_dir=Path(job.cache_dir),
+            device=place.device,
+            rank=rank,
+            world_size=2,
+        )
+        self._task = job.task_class()(job.task_config, context)
+        channel = ray_channel(ray.get_actor(actor_name(run_id), namespace=NAMESPACE))
+        store = CheckpointStore(f"{folder}/checkpoints")
+        self._session = Session(job.spec, AttemptPlan(), place, channel, store)
+        torch.manual_seed(0)
+        model = self._task.build_model()
+        self._session.begin(model, self._task.build_optimizer(model), self._task.train_data())
+        torch.manual_seed(0)
+        bare = self._task.build_model()
+        self._bare = DistributedDataParallel(bare, gradient_as_bucket_view=True)
+        self._optimizer = self._task.build_optimizer(bare)
+        train, source = job.spec.train, self._task.train_data()
+        self._batches = BatchStream(
+            source,
+            lambda position, skip: SampleOrder(
+                size=len(source), batch_size=train.batch_size, seed=train.seed, position=position
+            ),
+            rank=rank,
+            world_size=2,
+            seed=train.seed,
+        )
+
+    def bare_block(self, steps: int) -> list[float]:
+        """Return the seconds of each step of the bare loop."""
+        seconds = []
+        for _ in range(steps):
+            started = time.perf_counter()
+            [(part, _)] = self._batches.next().parts
+            self._optimizer.zero_grad(set_to_none=True)
+            self._task.training_step(self._bare, part).backward()
+            torch.nn.utils.clip_grad_norm_(self._bare.parameters(), 1.0)
+            self._optimizer.step()
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+    def guarded_block(self, steps: int) -> list[float]:
+        """Return the seconds of each step of the session's loop."""
+        seconds = []
+        session = self._session
+        for _ in range(steps):
+            started = time.perf_counter()
+            [(part, samples)] = session.next_batch().parts
+            loss = self._task.training_step(session.model, part)
+            session.backward(loss, samples, is_last=True)
+            session.finish_step(loss.detach())
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+
+def measure(job: Job, blocks: int, steps: int) -> dict[str, Any]:
+    """Return medians in seconds, and the extra of each pair of blocks."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_id = f"bench-{time.time_ns()}"
+        run_dir = Path(folder) / run_id
+        run_dir.mkdir()
+        backend = RayBackend(job, run_id, run_dir, f"{folder}/checkpoints")
+        backend.start()
+        ranks = [Rank.remote(job, rank, folder, run_id) for rank in (0, 1)]  # type: ignore[attr-defined]
+        for warm in ("bare_block", "guarded_block"):
+            ray.get([getattr(r, warm).remote(steps) for r in ranks])
+        bare, guarded, extra = [], [], []
+        for number in range(blocks):
+            order = ("bare_block", "guarded_block")
+            found = {}
+            for name in order if number % 2 else order[::-1]:
+                first, second = ray.get([getattr(r, name).remote(steps) for r in ranks])
+                found[name] = statistics.median([*first, *second])
+            bare.append(found["bare_block"])
+            guarded.append(found["guarded_block"])
+            extra.append(found["guarded_block"] - found["bare_block"])
+        backend.close()
+    quartiles = statistics.quantiles(extra, n=4)
+    return {
+        "bare_step_us": statistics.median(bare) * 1e6,
+        "guarded_step_us": statistics.median(guarded) * 1e6,
+        "extra_us": quartiles[1] * 1e6,
+        "extra_us_quartiles": [quartiles[0] * 1e6, quartiles[2] * 1e6],
+        "extra_ratio": quartiles[1] / statistics.median(bare),
+        "blocks": blocks,
+        "steps_per_block": steps,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", default="template")
+    parser.add_argument("--data")
+    parser.add_argument("--blocks", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--memory-every", type=int, default=10**6)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    settings = f"train.max_steps=1000000 watchdog.port=0 checkpoints.every_steps=1000000 checkpoints.memory_every_steps={args.memory_every}"
+    resolved = read_spec(args.job, overrides=[settings], data=args.data)
+    with tempfile.TemporaryDirectory() as cache:
+        job = find_data(args.job, resolved, Path(cache))
+        job.prepare()
+        found = measure(job, args.blocks, args.steps)
+    if args.json:
+        print(json.dumps({"job": args.job, **found}))
+        return
+    low, high = found["extra_us_quartiles"]
+    print(
+        f"{args.job}: bare step {found['bare_step_us']:.0f} us, with Watchkeeper "
+        f"{found['guarded_step_us']:.0f} us; extra {found['extra_us']:.0f} us "
+        f"[{low:.0f}, {high:.0f}] = {found['extra_ratio']:.2%} of a step"
+    )
+
+
+if __name__ == "__main__":
+    main()

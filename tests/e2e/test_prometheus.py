@@ -1,0 +1,255 @@
+"""A real Prometheus finds a run by its file, reads its numbers, and sees them go at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit import sample_run
+from watchdog.exporter import Exporter, remove_file_sd, write_file_sd
+from watchdog.goodput import Accountant
+from watchdog.metrics import CATALOGUE
+from watchdog.records import Cause
+from watchdog.snapshot import RankView, Snapshot
+
+pytestmark = pytest.mark.server
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIG = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
+PATIENCE_S = 30.0
+
+
+def need(program: str) -> str:
+    """Return the path of a Debian program; without it skip, and fail where CI promised it."""
+    path = shutil.which(program)
+    if path is None and os.environ.get("CI"):
+        pytest.fail(f"{program} is missing; CI installs it with: apt-get install prometheus")
+    if path is None:
+        pytest.skip(f"{program} is missing; install it with: apt-get install prometheus")
+    return path
+
+
+def full_snapshot() -> Snapshot:
+    """Return what the watchdog would know in the middle of the sample run."""
+    accountant = Accountant()
+    for record in sample_run.records():
+        accountant.observe(record)
+    now_s = 1_700_000_000.0
+    return Snapshot(
+        run_id="sample",
+        job="vesuvius",
+        state="running",
+        step=160,
+        max_steps=200,
+        world_size=2,
+        attempt=1,
+        started_t_s=now_s - 100,
+        loss=0.31,
+        loss_baseline=0.32,
+        loss_threshold=0.5,
+        grad_norm=0.6,
+        lr=0.001,
+        lr_scale=0.5,
+        epoch=1.5,
+        val_loss=0.35,
+        val_metric=0.75,
+        best_val_metric=0.76,
+        last_record_t_s=now_s,
+        last_step_t_s=now_s,
+        last_tick_t_s=now_s,
+        ranks={r: RankView(step=160, last_t_s=now_s, step_s=0.5 + 0.1 * r) for r in (0, 1)},
+        steps_total=174,
+        steps_lost=14,
+        steps_skipped=3,
+        incidents={Cause.NONFINITE: 1, Cause.CRASH: 1},
+        rollbacks=1,
+        restarts={"crash": 1},
+        verdicts={"rollback": 1, "restart": 1},
+        checkpoint_step=160,
+        checkpoint_t_s=now_s,
+        checkpoint_seconds=0.2,
+        checkpoint_size_bytes=12_345_678,
+        trusted_step=144,
+        time_s=accountant.time_s(),
+        goodput_ratio=accountant.ratio(),
+        records_total=400,
+    )
+
+
+class Run:
+    """The snapshot and the clock behind an exporter, set by the test."""
+
+    def __init__(self) -> None:
+        self.snapshot = full_snapshot()
+        self.now_s = 0.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return bytes(answer.read())
+
+
+class Prometheus:
+    """A server of the test's own, on a free loopback port, in a temporary folder."""
+
+    def __init__(self, folder: Path) -> None:
+        program = need("prometheus")
+        self._url = f"http://127.0.0.1:{free_port()}"
+        config = folder / "prometheus.yml"
+        text = CONFIG.read_text().replace("../../runs/.prometheus", str(folder / "targets"))
+        config.write_text(text.replace(": 5s", ": 1s"))
+        self._log = (folder / "prometheus.log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address={self._url.removeprefix('http://')}",
+            ],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the samples of an instant query; none while the server is starting."""
+        query = urllib.parse.urlencode({"query": expression})
+        try:
+            answer = json.loads(get(f"{self._url}/api/v1/query?{query}"))
+        except urllib.error.URLError:
+            return []
+        assert answer["status"] == "success"
+        return list(answer["data"]["result"])
+
+    def value(self, expression: str) -> float | None:
+        found = self.query(expression)
+        return float(found[0]["value"][1]) if found else None
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=20)
+        self._log.close()
+
+
+def wait_until(claim: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not claim():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run()
+
+
+@pytest.fixture
+def exporter(run: Run) -> Iterator[Exporter]:
+    served = Exporter(lambda: run.snapshot, port=0, clock=lambda: run.now_s, grace_s=60.0)
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
+    (tmp_path / "targets").mkdir()
+    server = Prometheus(tmp_path)
+    yield server
+    server.close()
+
+
+def test_a_run_is_found_read_and_forgotten(
+    prometheus: Prometheus, exporter: Exporter, run: Run, tmp_path: Path
+) -> None:
+    listed = tmp_path / "targets" / "sample.json"
+    write_file_sd(
+        listed, f"127.0.0.1:{exporter.port}", {"training_job": "vesuvius", "run": "sample"}
+    )
+    wait_until(lambda: prometheus.value("training_step") == 160.0, "the step is read")
+
+    one = '{training_job="vesuvius",run="sample"'
+    assert prometheus.value(f"up{one}}}") == 1.0
+    assert prometheus.value(f'training_run_state{one},training_run_state="running"}}') == 1.0
+    assert prometheus.value("sum(training_run_state)") == 1.0
+    assert prometheus.value(f'training_incidents_total{one},cause="nonfinite"}}') == 1.0
+    assert prometheus.value(f'training_incidents_total{one},cause="plateau"}}') == 0.0
+    assert prometheus.value(f'training_rank_step_duration_seconds{one},rank="1"}}') == 0.6
+    assert prometheus.value("training_straggler_ratio") == pytest.approx(0.6 / 0.55)
+    wall_s = sum(run.snapshot.time_s.values())
+    assert prometheus.value("sum(training_time_seconds_total)") == pytest.approx(wall_s)
+    exported = {s["metric"]["__name__"] for s in prometheus.query('{__name__=~"training_.*"}')}
+    assert exported == set(CATALOGUE)
+    assert prometheus.query('{__name__=~".+",exported_job!=""}') == []
+
+    run.snapshot = replace(run.snapshot, state="finished", step=200)
+    finished = 'training_run_state{training_run_state="finished"} == 1'
+    wait_until(lambda: prometheus.query(finished) != [], "the end is read")
+    assert prometheus.value("training_step") == 200.0
+
+    run.now_s += 61.0
+    wait_until(lambda: prometheus.query("training_step") == [], "the series go stale")
+    assert prometheus.value("up") == 1.0
+
+    remove_file_sd(listed)
+    wait_until(lambda: prometheus.query("up") == [], "the run is forgotten")
+
+
+def test_promtool_accepts_the_exposition(exporter: Exporter) -> None:
+    text = get(f"http://127.0.0.1:{exporter.port}/metrics")
+    checked = subprocess.run(
+        [need("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_promtool_accepts_the_configuration() -> None:
+    checked = subprocess.run(
+        [need("promtool"), "check", "config", str(CONFIG)], capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_busy_port_gives_way_to_a_free_one(exporter: Exporter) -> None:
+    second = Exporter(lambda: Snapshot(run_id="second"), port=exporter.port)
+    try:
+        assert second.port not in (0, exporter.port)
+        assert b'run="second"' in get(f"http://127.0.0.1:{second.port}/metrics")
+    finally:
+        second.close()
+
+
+def test_it_listens_on_loopback_unless_told_otherwise(run: Run) -> None:
+    served = Exporter(lambda: run.snapshot, port=0)
+    try:
+        assert served.host == "127.0.0.1"
+    finally:
+        served.close()
+
+
+def test_a_closed_exporter_frees_its_port(run: Run) -> None:
+    first = Exporter(lambda: run.snapshot, port=0)
+    first.close()
+    first.close()
+    second = Exporter(lambda: run.snapshot, port=first.port)
+    try:
+        assert second.port == first.port
+    finally:
+        second.close()

@@ -1,0 +1,106 @@
+"""Sentences for a person who was not there."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from runner import plain_words
+from runner.plain_words import LearningRates, headline
+from runner.story import Intervention, Recovery
+
+ROLLBACK = Intervention(
+    step=42,
+    onset_step=40,
+    cause="nonfinite",
+    action="rollback",
+    lr_scale=0.5,
+    recovery=Recovery(
+        mechanism="in_place", restored_step=32, seconds=0.041, steps_lost=10, skipped_samples=24
+    ),
+)
+
+
+def test_a_rollback_is_told_whole() -> None:
+    assert headline(ROLLBACK, LearningRates(0.002, 0.001), 8) == (
+        "At step 40 the gradients became NaN or infinite. Rolled back to step 32 in 41 ms; "
+        "learning rate 0.002 \N{RIGHTWARDS ARROW} 0.001; 3 batches skipped; training went on."
+    )
+
+
+def test_without_the_rate_its_factor_is_told() -> None:
+    assert "learning rate times 0.5;" in headline(ROLLBACK, LearningRates(), 8)
+
+
+def test_samples_that_are_no_whole_batches_are_told_as_samples() -> None:
+    assert "24 samples skipped" in headline(ROLLBACK, LearningRates(), 7)
+    assert "24 samples skipped" in headline(ROLLBACK, LearningRates(), None)
+
+
+def test_an_unchanged_rate_is_not_mentioned() -> None:
+    item = Intervention(
+        onset_step=101,
+        cause="crash",
+        action="restart",
+        lr_scale=0.5,
+        lr_scale_before=0.5,
+        recovery=Recovery(mechanism="restart", restored_step=96, seconds=4.2),
+    )
+    assert headline(item, LearningRates(0.1, 0.1), 8) == (
+        "At step 101 a worker failed. Restarted from step 96 in 4.2 s; training went on."
+    )
+
+
+def test_a_restart_without_a_checkpoint_begins_from_scratch() -> None:
+    recovery = Recovery(mechanism="restart", restored_step=0)
+    item = Intervention(onset_step=3, cause="node_lost", action="restart", recovery=recovery)
+    told = headline(item, LearningRates(), None)
+    assert told == "At step 3 a node was lost. Restarted from scratch; training went on."
+
+
+def test_a_halt_does_not_say_that_training_went_on() -> None:
+    item = Intervention(onset_step=7, cause="plateau", action="halt")
+    told = headline(item, LearningRates(), None)
+    assert told == "At step 7 the loss stopped improving. The watchdog stopped the run."
+
+
+def test_a_recovery_that_is_not_in_the_ledger_is_not_claimed() -> None:
+    item = Intervention(onset_step=7, cause="spike", action="rollback")
+    told = headline(item, LearningRates(), None)
+    assert "ordered and is not in the ledger as done" in told
+    assert "went on" not in told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0414, "41 ms"),
+        (2.5, "2.5 s"),
+        (185.2, "3 min 5 s"),
+        (7440.0, "2 h 4 min"),
+        (None, "unknown"),
+        (math.nan, "unknown"),
+    ],
+)
+def test_durations_have_two_units_at_most(seconds: float | None, words: str) -> None:
+    assert plain_words.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value_bytes", "words"),
+    [(12, "12 B"), (12_345_678, "12.3 MB"), (5 * 10**15, "5000.0 TB"), (None, "unknown")],
+)
+def test_sizes_are_decimal(value_bytes: int | None, words: str) -> None:
+    assert plain_words.size(value_bytes) == words
+
+
+def test_clock_is_utc() -> None:
+    assert plain_words.clock(1_700_000_000.0) == "2023-11-14 22:13:20 UTC"
+    assert plain_words.clock(None) == "unknown"
+    assert plain_words.clock(1e300) == "unknown"
+
+
+def test_plurals() -> None:
+    assert plain_words.plural(1, "step") == "1 step"
+    assert plain_words.plural(2000, "batch") == "2,000 batches"

@@ -1,0 +1,52 @@
+"""Asks every enabled detector; one that raises is disabled and named, and the others go on.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from watchdog.config import WatchdogConfig
+from watchdog.detectors import DETECTORS, Detector
+from watchdog.findings import Finding
+from watchdog.settings import DetectorConfig
+from watchdog.signals import Signals
+
+_log = logging.getLogger(__name__)
+
+Ask = Callable[[Signals], Finding | None]
+
+
+class Panel:
+    """The detectors of one run with their settings."""
+
+    def __init__(
+        self, config: WatchdogConfig, registry: Mapping[str, Detector] = DETECTORS
+    ) -> None:
+        self._asks: dict[str, Ask] = {}
+        for name, detector in registry.items():
+            settings: DetectorConfig = config.detector(name)
+            if settings.enabled:
+                self._asks[name] = _bind(detector, settings)
+        self.disabled: tuple[str, ...] = ()
+
+    def findings(self, signals: Signals) -> list[Finding]:
+        """Return what the detectors find now."""
+        found = []
+        for name, ask in tuple(self._asks.items()):
+            try:
+                finding = ask(signals)
+            except Exception:  # a bug in one detector may not blind the others
+                _log.exception("detector %s raised and is disabled for the rest of the run", name)
+                del self._asks[name]
+                self.disabled = (*self.disabled, name)
+                continue
+            if finding is not None:
+                found.append(finding)
+        return found
+
+
+def _bind(detector: Detector, settings: DetectorConfig) -> Ask:
+    return lambda signals: detector.detect(signals, settings)

@@ -1,0 +1,85 @@
+"""The counterfactual that closes an intervention: what was promised, what happened, what it cost.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from watchdog.baseline import median
+from watchdog.incidents import Incident
+from watchdog.records import Cause
+
+#: Chosen: the half width of the forecast band that a suspicion has to return to as well.
+_BAND_SIGMAS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Whether an intervention helped, in numbers and in one sentence.
+
+    Losses are None where none is known; `seconds_lost` is what the run took longer to get past the
+    bad step than it would have without the incident.
+    """
+
+    forecast_loss: float | None
+    actual_loss: float | None
+    steps_lost: int
+    seconds_lost: float | None
+    helped: bool
+    reason: str
+
+
+def prove(incident: Incident, step: int, *, is_over: bool) -> Proof:
+    """Return the proof at `step`; unless `is_over`, another incident came before it was verified."""
+    forecast = incident.baseline.forecast(step) if incident.baseline is not None else None
+    actual = median(incident.losses) if incident.losses else None
+    helped = is_over and _has_helped(incident, actual, step)
+    return Proof(
+        forecast_loss=forecast,
+        actual_loss=actual,
+        steps_lost=incident.steps_lost,
+        seconds_lost=_seconds_lost(incident),
+        helped=helped,
+        reason=_sentence(incident, forecast, actual, helped=helped, is_over=is_over),
+    )
+
+
+def _has_helped(incident: Incident, actual: float | None, step: int) -> bool:
+    """Past the bad step with a loss in the band; of a plateau: better than it was stuck at."""
+    if not incident.is_numeric or incident.baseline is None or actual is None:
+        return True
+    excess = incident.baseline.excess(actual, step)
+    return excess < 0 if incident.cause is Cause.PLATEAU else excess < _BAND_SIGMAS
+
+
+def _seconds_lost(incident: Incident) -> float | None:
+    """Elapsed from the first bad step until past the last, less what those steps take anyway."""
+    if incident.passed_t_s is None:
+        return None
+    elapsed_s = incident.passed_t_s - incident.onset_t_s
+    steps = incident.bad_until_step - incident.onset_step + 1
+    lost_s = elapsed_s - steps * (incident.step_s or 0.0)
+    return max(0.0, lost_s) if math.isfinite(lost_s) else None
+
+
+def _sentence(
+    incident: Incident,
+    forecast: float | None,
+    actual: float | None,
+    *,
+    helped: bool,
+    is_over: bool,
+) -> str:
+    cost = f"{incident.steps_lost} steps lost"
+    if not is_over:
+        return f"not verified: another incident came before the bad step was passed; {cost}"
+    if not incident.is_numeric:
+        return f"the run is past step {incident.bad_until_step} again; {cost}"
+    losses = "no loss to compare"
+    if forecast is not None and actual is not None:
+        losses = f"loss {actual:.4g}, forecast without the incident {forecast:.4g}"
+    verb = "helped" if helped else "did not help"
+    return f"the intervention {verb}: {losses} past step {incident.bad_until_step}; {cost}"

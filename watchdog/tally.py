@@ -1,0 +1,201 @@
+"""Counters and last values of a run, for the snapshot; nothing here decides anything.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any
+
+from watchdog.interventions import Conclusion
+from watchdog.records import (
+    Action,
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointFailed,
+    CheckpointSaved,
+    EvalReport,
+    LedgerKind,
+    Record,
+    RollbackDone,
+    RunEnded,
+    RunStarted,
+    StepReport,
+    Storage,
+    Tick,
+    Verdict,
+)
+from watchdog.snapshot import TERMINAL_STATES, RankView
+
+#: Chosen: ranks are bounded by the world size once that is known; until then by this.
+_MAX_RANKS = 65536
+
+
+class _Rank:
+    """What is known of one rank; the step time is an exponential mean over some ten steps."""
+
+    __slots__ = ("last_t_s", "step", "step_s")
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.last_t_s = 0.0
+        self.step_s: float | None = None
+
+    def note(self, report: StepReport) -> None:
+        self.step = report.step
+        self.last_t_s = report.t_s
+        if report.step_s is not None and math.isfinite(report.step_s):
+            old = self.step_s
+            self.step_s = report.step_s if old is None else 0.9 * old + 0.1 * report.step_s
+
+
+class Tally:
+    """The fields of a snapshot that are counted or copied from records that count.
+
+    `values` holds them by their name in `Snapshot`.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {"state": "pending"}
+        self._counts: Counter[str] = Counter()
+        self._incidents: Counter[Any] = Counter()
+        self._suspicions: Counter[Any] = Counter()
+        self._restarts: Counter[str] = Counter()
+        self._verdicts: Counter[str] = Counter()
+        self._ranks: dict[int, _Rank] = {}
+        self._world_size = 0
+        self._newest_step = 0
+        self._skipped_step = 0
+        self._metrics: deque[tuple[int, float]] = deque(maxlen=1024)
+
+    def arrived(self, record: Record, *, is_dropped: bool) -> None:
+        """Count any record, whether it counts or not."""
+        self._counts["records_total"] += 1
+        self._counts["records_dropped"] += is_dropped
+        if math.isfinite(record.t_s):
+            name = "last_tick_t_s" if isinstance(record, Tick) else "last_record_t_s"
+            self.values[name] = record.t_s
+
+    def accepted(self, record: Record) -> None:
+        """Copy what a record that counts says."""
+        match record:
+            case StepReport():
+                self._step(record)
+            case EvalReport():
+                self._validation(record)
+            case CheckpointSaved():
+                self._checkpoint(record)
+            case CheckpointFailed():
+                self._counts["checkpoint_failures"] += 1
+            case RollbackDone():
+                self._rewound(record.restored_step)
+                self._counts["rollbacks"] += 1
+                self.values["state"] = "recovering"
+            case AttemptStarted():
+                self._attempt_started(record)
+            case RunStarted() | AttemptEnded() | RunEnded():
+                self._phase(record)
+            case _:
+                pass
+
+    def concluded(self, conclusions: Iterable[Conclusion]) -> None:
+        """Count incidents, suspicions and verdicts."""
+        for conclusion in conclusions:
+            if isinstance(conclusion, Verdict):
+                self._verdict(conclusion)
+            elif conclusion.kind is LedgerKind.INCIDENT_OPENED:
+                self._incidents[conclusion.data["cause"]] += 1
+            elif conclusion.kind is LedgerKind.SUSPECT and conclusion.data["status"] == "open":
+                self._suspicions[conclusion.data["cause"]] += 1
+
+    def fields(self) -> dict[str, Any]:
+        """Return the snapshot's fields, detached from what goes on counting."""
+        metrics = [value for _, value in self._metrics]
+        return {
+            **self.values,
+            **self._counts,
+            "best_val_metric": max(metrics, default=None),
+            "ranks": {
+                rank: RankView(step=r.step, last_t_s=r.last_t_s, step_s=r.step_s)
+                for rank, r in sorted(self._ranks.items())
+            },
+            "incidents": dict(self._incidents),
+            "suspicions": dict(self._suspicions),
+            "restarts": dict(self._restarts),
+            "verdicts": dict(self._verdicts),
+        }
+
+    def _step(self, report: StepReport) -> None:
+        self._counts["samples_total"] += max(0, report.samples)
+        if self.values["state"] not in TERMINAL_STATES:
+            self.values["state"] = "running"
+        if not report.is_applied and report.step > self._skipped_step:
+            self._skipped_step = report.step
+            self._counts["steps_skipped"] += 1
+        if report.step > self._newest_step:
+            self._newest_step = report.step
+            self._counts["steps_total"] += 1
+            self.values["last_step_t_s"] = report.t_s
+        for name in ("grad_norm", "lr", "epoch"):
+            value = getattr(report, name)
+            if value is not None and math.isfinite(value):
+                self.values[name] = value
+        if report.rank < (self._world_size or _MAX_RANKS):
+            self._ranks.setdefault(report.rank, _Rank()).note(report)
+
+    def _validation(self, record: EvalReport) -> None:
+        for name in ("val_loss", "val_metric"):
+            value = getattr(record, name)
+            if value is not None and math.isfinite(value):
+                self.values[name] = value
+        metric = record.val_metric
+        if metric is not None and math.isfinite(metric):
+            if not self._metrics or metric > self._metrics[-1][1]:
+                self._metrics.append((record.step, metric))
+
+    def _checkpoint(self, record: CheckpointSaved) -> None:
+        if record.storage is Storage.DURABLE:
+            self.values["checkpoint_step"] = record.step
+            self.values["checkpoint_t_s"] = record.t_s
+            self.values["checkpoint_seconds"] = record.seconds
+            self.values["checkpoint_size_bytes"] = record.size_bytes
+
+    def _attempt_started(self, record: AttemptStarted) -> None:
+        self._rewound(record.restored_step)
+        self._world_size = max(1, record.world_size)
+        self._ranks.clear()
+        self.values["world_size"] = record.world_size
+        self.values["state"] = "starting"
+
+    def _phase(self, record: RunStarted | AttemptEnded | RunEnded) -> None:
+        match record:
+            case RunStarted():
+                self.values["run_id"], self.values["job"] = record.run_id, record.job
+                self.values["max_steps"] = record.max_steps
+                self.values.setdefault("started_t_s", record.t_s)
+                self.values["state"] = "starting"
+            case AttemptEnded():
+                self.values["state"] = "restarting"
+            case RunEnded():
+                is_known = record.state in TERMINAL_STATES
+                self.values["state"] = record.state if is_known else "failed"
+
+    def _rewound(self, restored_step: int) -> None:
+        """Best metrics of superseded steps are gone; steps beyond are counted again."""
+        self._counts["steps_lost"] += max(0, self._newest_step - restored_step)
+        self._newest_step = restored_step
+        self._skipped_step = restored_step
+        while self._metrics and self._metrics[-1][0] > restored_step:
+            self._metrics.pop()
+
+    def _verdict(self, verdict: Verdict) -> None:
+        self._verdicts[verdict.action.value] += 1
+        self.values["last_verdict_reason"] = verdict.reason
+        if verdict.action is Action.RESTART:
+            self._restarts[verdict.cause.value] += 1
+            self.values["state"] = "restarting"
+        elif verdict.action is Action.ROLLBACK:
+            self.values["state"] = "recovering"
