@@ -172,8 +172,9 @@ class Session:
 
     def next_batch(self) -> RankBatch:
         """Return this rank's share of the next step's samples, on its device."""
+        asked = time.perf_counter()
         self._batch = self._batches.next()
-        self._data_s = time.perf_counter() - self._step_started
+        self._data_s = time.perf_counter() - asked
         step = self.step + 1
         self._drills.begin_step(step)
         seed_step(self.spec.train.seed, step, self.placement.rank)

@@ -20,7 +20,7 @@ _RANGE = re.compile(r"(\d+)-(\d+)")
 class Config(BaseModel):
     """Base of every section: frozen, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataConfig(Config):

@@ -114,7 +114,7 @@ def _job_file(job: str) -> Path:
             return path
     known = known_jobs()
     raise SpecError(
-        f"job {job or '(no name)'} is unknown: there is no jobs/{job}/job.yaml{nearest(job, known)} "
+        f"job {job or '(no name)'} is unknown: no jobs/{job}/job.yaml{nearest(job, known)} "
         f"(known: {', '.join(known) or 'none'}); JOB={job} names the folder"
     )
 

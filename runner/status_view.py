@@ -45,8 +45,8 @@ def show_list(console: Console, statuses: Sequence[RunStatus]) -> None:
     table.add_column("run", overflow="fold")
     for name in ("job", "state"):
         table.add_column(name)
-    for name in ("step", "loss", "metric", "incidents", "rollbacks", "restarts", "age"):
-        table.add_column(name, justify="right")
+    for name in ("step", "loss", "metric", "incidents", "recoveries", "age"):
+        table.add_column(name, justify="right", no_wrap=True)
     for status in statuses:
         table.add_row(
             status.run,
@@ -56,8 +56,7 @@ def show_list(console: Console, statuses: Sequence[RunStatus]) -> None:
             number(status.loss),
             number(status.val_metric),
             str(status.incidents),
-            str(status.rollbacks),
-            str(status.restarts),
+            str(status.rollbacks + status.restarts),
             duration(status.age_s),
         )
     console.print(table)

@@ -66,7 +66,6 @@ def drive(
         RunLocked: another driver holds the run.
     """
     with driver_lock(run, t_s=time.time()):
-        clear_stop(run)
         store = CheckpointStore(resolved.spec.checkpoints.path or str(run.checkpoints))
         backend = _backend(run, job, store)
         monitor: Monitor | None = None

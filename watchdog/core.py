@@ -75,6 +75,11 @@ class Core:
         """Return what was decided when the last attempt ended; None if its end was planned."""
         return self._judge.interventions.end_verdict
 
+    @property
+    def last_verdict_id(self) -> int:
+        """Return the id of the newest verdict, 0 for none."""
+        return self._judge.interventions.last_verdict_id
+
     def trust(self) -> Mapping[int, str]:
         """Return the trust of the durable checkpoints by step."""
         return self._judge.trust.durable()

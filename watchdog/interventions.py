@@ -65,7 +65,7 @@ class Interventions:
         self._budget = BudgetBook()
         self._marks: dict[Cause, _Mark] = {}
         self._progress_at_start = 0
-        self._next_verdict_id = 1
+        self.last_verdict_id = 0
         self._is_halted = False
         self.incident: Incident | None = None
         self.pending: Verdict | None = None
@@ -230,7 +230,7 @@ class Interventions:
         verdict = ladder.decide(diagnosis, history, self._config.policy)
         if self._config.mode == "observe":
             verdict = _as_observed(verdict)
-        self._next_verdict_id += 1
+        self.last_verdict_id += 1
         self._budget.bad_step(incident.bad_until_step)
         if diagnosis.is_attempt_over:
             self.end_verdict = verdict
@@ -255,7 +255,7 @@ class Interventions:
         mark = self._marks.get(diagnosis.cause)
         is_repeat = mark is not None and mark.progress_steps == progress
         return History(
-            verdict_id=self._next_verdict_id,
+            verdict_id=self.last_verdict_id + 1,
             incident=incident.id,
             t_s=self._place.t_s,
             attempt=self._place.attempt,

@@ -33,7 +33,7 @@ class Proof:
 
 
 def prove(incident: Incident, step: int, *, is_over: bool) -> Proof:
-    """Return the proof at `step`; unless `is_over`, another incident came before it was verified."""
+    """Return the proof at `step`; unless `is_over`, another incident came too early to verify."""
     forecast = incident.baseline.forecast(step) if incident.baseline is not None else None
     actual = median(incident.losses) if incident.losses else None
     helped = is_over and _has_helped(incident, actual, step)

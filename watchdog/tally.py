@@ -152,9 +152,9 @@ class Tally:
             if value is not None and math.isfinite(value):
                 self.values[name] = value
         metric = record.val_metric
-        if metric is not None and math.isfinite(metric):
-            if not self._metrics or metric > self._metrics[-1][1]:
-                self._metrics.append((record.step, metric))
+        best = self._metrics[-1][1] if self._metrics else -math.inf
+        if metric is not None and math.isfinite(metric) and metric > best:
+            self._metrics.append((record.step, metric))
 
     def _checkpoint(self, record: CheckpointSaved) -> None:
         if record.storage is Storage.DURABLE:

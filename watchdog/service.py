@@ -1,0 +1,177 @@
+"""The watchdog with its files: it takes records in, keeps them, and hands out what is to be done.
+
+What was concluded is in the ledger, on disk, before anybody is told. A service that starts over an
+existing run replays its trace, so that it knows what the one before it knew; a verdict that was
+written and not carried out is handed out again.
+
+Runs in: watchdog actor, or the driver of an in-process run (clock, files).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from watchdog.config import WatchdogConfig
+from watchdog.core import Core
+from watchdog.history import RunHistory
+from watchdog.interventions import Conclusion
+from watchdog.ledger import Ledger, ledger_line, read_ledger
+from watchdog.records import (
+    Action,
+    AttemptEnded,
+    Cause,
+    Order,
+    OrderKind,
+    Record,
+    Tick,
+    Verdict,
+)
+from watchdog.snapshot import Snapshot
+from watchdog.trace import TraceWriter, read_trace
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """One run's watchdog. Methods may be called from any thread."""
+
+    def __init__(
+        self, run_dir: Path, config: WatchdogConfig, clock: Callable[[], float] = time.time
+    ) -> None:
+        trace, ledger = run_dir / "trace.jsonl", run_dir / "ledger.jsonl"
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._core = Core(config)
+        self._is_stopping = False
+        self._trace = TraceWriter(trace)
+        self._ledger = Ledger(ledger)
+        self._ledger.append(self._rebuild(trace, ledger))
+
+    def exchange(self, records: Sequence[Record]) -> Order | None:
+        """Take records in; return the order that is pending, the same to everyone until it is done.
+
+        A later order has a higher id.
+        """
+        with self._lock:
+            self._observe(records)
+            return self._order()
+
+    def attempt_ended(self, record: AttemptEnded) -> Verdict:
+        """Take the end of an attempt in; return how to go on. CONTINUE: there is nothing to do."""
+        with self._lock:
+            self._observe([record])
+            self._is_stopping = False
+            verdict = self._core.end_verdict
+            return verdict if verdict is not None else _nothing_to_do(record)
+
+    def request_stop(self) -> None:
+        """Order all ranks to stop at the same step, with a checkpoint."""
+        with self._lock:
+            self._is_stopping = True
+
+    def tick(self) -> None:
+        """Tell the run what time it is; called once a second by the owner."""
+        with self._lock:
+            self._observe([Tick(t_s=self._clock())])
+
+    def snapshot(self) -> Snapshot:
+        """Return the frozen view of the run."""
+        with self._lock:
+            return self._core.snapshot()
+
+    def history(self) -> RunHistory:
+        """Return what the driver plans the next attempt from."""
+        with self._lock:
+            return self._core.history()
+
+    def trust(self) -> Mapping[int, str]:
+        """Return the trust of the durable checkpoints by step."""
+        with self._lock:
+            return self._core.trust()
+
+    def lr_scale(self) -> float:
+        """Return the multiplier on the learning rate once what is pending is carried out."""
+        return self.history().lr_scale
+
+    def skip_samples(self) -> tuple[int, ...]:
+        """Return all sample ordinals that were ever ordered to be left out."""
+        return self.history().skip_samples
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            self._trace.close()
+            self._ledger.close()
+
+    def _observe(self, records: Sequence[Record]) -> None:
+        """Keep and judge records; whatever follows from them is on disk when this returns."""
+        self._trace.write(records)
+        conclusions: list[Conclusion] = []
+        for record in records:
+            conclusions += self._core.observe(record)
+        self._ledger.append(conclusions)
+        for conclusion in conclusions:
+            if isinstance(conclusion, Verdict):
+                _log.warning("verdict %s: %s", conclusion.action, conclusion.reason)
+
+    def _order(self) -> Order | None:
+        """Return the pending order. Ids leave room for a stop after each verdict."""
+        verdict = self._core.order
+        if verdict is not None:
+            kind = OrderKind.HALT if verdict.action is Action.HALT else OrderKind.ROLLBACK
+            if not self._is_stopping or kind is OrderKind.HALT:
+                return Order(order_id=2 * verdict.verdict_id, kind=kind, verdict=verdict)
+        if self._is_stopping:
+            return Order(order_id=2 * self._core.last_verdict_id + 1, kind=OrderKind.STOP)
+        return None
+
+    def _rebuild(self, trace: Path, ledger: Path) -> list[Conclusion]:
+        """Replay the trace; return what was concluded at its end and not written any more.
+
+        Raises:
+            TraceError: one of the files is malformed.
+        """
+        written = Counter(_key(line) for line in read_ledger(ledger))
+        unwritten: list[Conclusion] = []
+        for record in read_trace(trace):
+            for conclusion in self._core.observe(record):
+                key = _key(ledger_line(conclusion))
+                if written[key]:
+                    written[key] -= 1
+                    unwritten.clear()
+                else:
+                    unwritten.append(conclusion)
+        if written.total():
+            _log.warning(
+                "%d lines of %s do not follow from the trace; likely the watchdog's settings were "
+                "changed since: judgement goes on with the present ones",
+                written.total(),
+                ledger,
+            )
+        return unwritten
+
+
+def _key(line: Mapping[str, object]) -> tuple[object, ...]:
+    """What makes a ledger line the same; its reason may be worded anew by another version."""
+    names = ("kind", "t_s", "attempt", "step", "cause", "status", "action", "verdict_id")
+    return tuple(line.get(name) for name in names)
+
+
+def _nothing_to_do(record: AttemptEnded) -> Verdict:
+    """Return the verdict on an end that was planned; it is no conclusion and in no ledger."""
+    return Verdict(
+        verdict_id=0,
+        t_s=record.t_s,
+        attempt=record.attempt,
+        generation=0,
+        step=record.step,
+        cause=Cause.CRASH,
+        action=Action.CONTINUE,
+        reason=f"attempt {record.attempt} {record.outcome} at step {record.step} as planned",
+        onset_step=record.step + 1,
+    )
