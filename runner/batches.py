@@ -8,6 +8,7 @@ Runs in: worker.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,19 +20,27 @@ from runner.sampler import GlobalBatch, SampleOrder, sample_rng
 from runner.state import map_tensors
 from runner.task import SampleSource
 
+#: Chosen: longer than any verdict takes (twice 32 steps of patience), small whatever the batch.
+_RECENT_BATCHES = 128
+
 
 @dataclass(frozen=True, slots=True)
 class RankBatch:
     """One rank's share of a step.
 
-    `parts` are the micro-batches with the number of samples in each; `global_size` is the number
-    of samples of the step over all ranks, `position` the order's position behind it.
+    `parts` are the micro-batches with the number of samples in each; `ordinals` are this rank's
+    samples, `global_ordinals` those of all ranks, `position` is the order's position behind them.
     """
 
     parts: tuple[tuple[Mapping[str, Any], int], ...]
     ordinals: tuple[int, ...]
-    global_size: int
+    global_ordinals: tuple[int, ...]
     position: int
+
+    @property
+    def global_size(self) -> int:
+        """Return the number of samples of the step over all ranks."""
+        return len(self.global_ordinals)
 
     @property
     def size(self) -> int:
@@ -81,7 +90,7 @@ class _Loading(Dataset[RankBatch]):
             for i in range(0, len(samples), micro)
         )
         batch = request.batch
-        return request.seek, RankBatch(parts, ordinals, len(batch.ordinals), batch.position)
+        return request.seek, RankBatch(parts, ordinals, batch.ordinals, batch.position)
 
 
 class BatchStream:
@@ -105,6 +114,7 @@ class BatchStream:
         self._rank = rank
         self._world_size = world_size
         self._seek = 0
+        self._recent: deque[tuple[int, ...]] = deque(maxlen=_RECENT_BATCHES)
         self._device = device or torch.device("cpu")
         loader = DataLoader(
             _Loading(source, seed, micro_batch_size),
@@ -127,7 +137,17 @@ class BatchStream:
         while True:
             seek, batch = next(self._batches)
             if seek == self._seek:
+                self._recent.append(batch.global_ordinals)
                 return batch if self._device.type == "cpu" else batch.to(self._device)
+
+    def whole_batches(self, ordinals: Iterable[int]) -> frozenset[int]:
+        """Return the samples with all others of the recent batches they were in, on every rank.
+
+        The watchdog may have heard of a bad batch from some of its ranks only.
+        """
+        named = frozenset(ordinals)
+        whole = (batch for batch in self._recent if not named.isdisjoint(batch))
+        return named.union(*whole)
 
     def _requests(self) -> Iterator[_Request]:
         while True:

@@ -109,7 +109,7 @@ class RayBackend:
                 ),
             ),
         )
-        return _fit(trainer)
+        return _fit_beside(trainer)
 
     def _uses_gpu(self) -> bool:
         wanted = self._job.spec.gpus_per_worker
@@ -122,6 +122,18 @@ class RayBackend:
         if self._actor is not None:
             ray.kill(self._actor)
         ray.shutdown()
+
+
+def _fit_beside(trainer: TorchTrainer) -> AttemptResult:
+    """Run `fit` in a thread: in the main one it would take Ctrl-C for itself and abort."""
+    results: list[AttemptResult] = []
+    thread = threading.Thread(target=lambda: results.append(_fit(trainer)), name="ray-train-fit")
+    thread.start()
+    while thread.is_alive():
+        thread.join(timeout=0.1)
+    if not results:
+        return AttemptResult(Outcome.EXCEPTION, error="Ray Train's fit ended without a result")
+    return results[0]
 
 
 def _fit(trainer: TorchTrainer) -> AttemptResult:
@@ -139,12 +151,14 @@ def _worker_failure(error: ray.train.WorkerGroupError) -> AttemptResult:
     """Return the culprit's failure: a death before an exception, and not a peer's echo of it."""
     failures: dict[int, BaseException] = dict(error.worker_failures)
     for rank, failure in sorted(failures.items()):
-        if isinstance(failure, ray.exceptions.RayActorError):
+        death = getattr(failure, "health_check_failure", failure)
+        if isinstance(death, ray.exceptions.RayActorError):
             return AttemptResult(
                 Outcome.WORKER_DIED,
-                error=f"worker of rank {rank} died: {_first_line(failure)}",
+                error=f"the worker of rank {rank} died: {_death_detail(death)}",
                 rank=rank,
-                is_node_lost="node" in str(failure).lower() and "died" in str(failure).lower(),
+                is_node_lost=isinstance(death, ray.exceptions.NodeDiedError)
+                or "node has died" in str(death) or "node died" in str(death),
             )
     rank, failure = min(failures.items(), key=lambda item: (_is_echo(item[1]), item[0]))
     is_rollback = RollbackFailed.__name__ in str(failure)
@@ -156,6 +170,12 @@ def _is_echo(failure: BaseException) -> bool:
     """Whether a rank failed only because a peer had left the collective."""
     text = str(failure)
     return "Connection closed by peer" in text or "Connection reset by peer" in text
+
+
+def _death_detail(error: BaseException) -> str:
+    """Return Ray's own words on how a process ended, without its advice."""
+    _, found, detail = str(error).partition("Worker exit detail: ")
+    return detail.partition(". ")[0] if found else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

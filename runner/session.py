@@ -381,7 +381,8 @@ class Session:
         self._require_equal_weights(point)
         self._vault.drop_after(point.step)
         self._generation += 1
-        self._skip |= set(verdict.skip_samples)
+        skipped = self._batches.whole_batches(verdict.skip_samples)
+        self._skip |= skipped
         self._lr_control = LrControl(
             verdict.lr_scale, point.step, verdict.rewarmup_steps, verdict.min_lr
         )
@@ -399,6 +400,6 @@ class Session:
                     storage=point.storage or Storage.MEMORY,
                     seconds=time.perf_counter() - started,
                     steps_lost=last_step - point.step,
-                    skipped_samples=verdict.skip_samples,
+                    skipped_samples=tuple(sorted(skipped)),
                 )
             )

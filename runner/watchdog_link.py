@@ -85,28 +85,13 @@ def remote_watchdog(actor: Any) -> Watchdog:
 
 
 class RayChannel(_Remote):
-    """A worker's end over Ray; copies go into the object store, owned by the watchdog."""
+    """A worker's end over Ray.
+
+    What `hold` is given travels through the object store, and the watchdog keeps it mapped there:
+    it outlives the worker, and is copied neither into nor out of the watchdog.
+    """
 
     keeps_copies = True
-
-    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
-        """Put a copy into the object store in the watchdog's name."""
-        try:
-            reference = ray.put(payload, _owner=self._actor)
-        except (ray.exceptions.RayError, ValueError) as error:
-            raise ChannelDown(str(error)) from error
-        super().__getattr__("hold")(step, [reference])  # in a list, it stays a reference
-
-    def held(self, step: int) -> Mapping[str, Any] | None:
-        """Return the copy of step `step`, or None."""
-        references = super().__getattr__("held")(step)
-        if not references:
-            return None
-        try:
-            payload: Mapping[str, Any] = ray.get(references[0], timeout=_TIMEOUT_S)
-        except ray.exceptions.RayError as error:
-            raise ChannelDown(f"the copy of step {step} is gone: {error}") from error
-        return payload
 
 
 def ray_channel(actor: Any) -> Channel:

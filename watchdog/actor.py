@@ -1,6 +1,6 @@
 """The watchdog as a named Ray actor that outlives the driver and restarts from its own files.
 
-Copies of memory checkpoints lie in Ray's object store, owned by this actor, so that they outlive
+Copies of memory checkpoints lie in Ray's object store, mapped by this actor, so that they outlive
 the worker that made them.
 
 Runs in: watchdog actor.

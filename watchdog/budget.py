@@ -2,7 +2,8 @@
 
 A charge counts against its cause until the run has made `period_steps` of verified progress since:
 clean steps on new ground, beyond every bad step so far. Time alone gives nothing back, and neither
-do steps that only repeat what was reached before.
+do steps that only repeat what was reached before. Charges against a plateau are never given back: a
+run that is stuck makes clean steps without end.
 
 Source: Erlang/OTP supervision principles (restart intensity and period); the measure is ours.
 
@@ -29,7 +30,7 @@ class BudgetConfig(Config):
     )
     nonfinite: int = Field(3, ge=0, description="Rollbacks after NaN or infinity.")
     spike: int = Field(3, ge=0, description="Rollbacks after a spike that did not recover.")
-    plateau: int = Field(3, ge=0, description="Rollbacks after a plateau.")
+    plateau: int = Field(3, ge=0, description="Rollbacks after a plateau, in the whole run.")
     crash: int = Field(5, ge=0, description="Restarts after an exception or a dead worker.")
     node_lost: int = Field(
         10,
@@ -72,6 +73,6 @@ class BudgetBook:
         """Return the charges of each cause that progress has not given back yet."""
         since = self.progress_steps - period_steps
         return {
-            cause: sum(charged > since for charged in charges)
+            cause: sum(cause is Cause.PLATEAU or charged > since for charged in charges)
             for cause, charges in self._charges.items()
         }

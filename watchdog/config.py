@@ -59,12 +59,6 @@ class WatchdogConfig(Config):
 
     @model_validator(mode="after")
     def _windows_fit_what_is_remembered(self) -> WatchdogConfig:
-        window = self.detector("plateau").window_steps
-        if window > self.signals.history_steps:
-            raise ValueError(
-                f"detectors.plateau.window_steps={window} is longer than what is remembered, "
-                f"signals.history_steps={self.signals.history_steps}; raise the latter"
-            )
         shift, gap = self.detector("spike").shift_steps, self.signals.gap_steps
         if shift > gap:
             raise ValueError(

@@ -20,7 +20,7 @@ from watchdog.records import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One logged line; None is what was not logged, also for the step. Metrics: higher is better."""
+    """One logged line; None is what was not logged. A higher metric is better."""
 
     step: int | None = None
     epoch: float | None = None

@@ -32,7 +32,7 @@ class Recovery:
     storage: Storage | None
     steps_lost: int
     since_t_s: float
-    skipped_samples: int = 0
+    skipped_samples: tuple[int, ...] = ()
     seconds: float | None = None
 
 

@@ -135,7 +135,7 @@ class Interventions:
                 storage=record.storage,
                 steps_lost=max(0, self._place.step - record.restored_step),
                 since_t_s=last.t_s if last is not None else pending.t_s,
-                skipped_samples=len(pending.skip_samples),
+                skipped_samples=tuple(pending.skip_samples),
             )
             incident.steps_lost += incident.recovery.steps_lost
             self._restored(pending, record.restored_step)
@@ -163,12 +163,13 @@ class Interventions:
             storage=record.storage,
             steps_lost=record.steps_lost,
             since_t_s=record.t_s,
-            skipped_samples=len(record.skipped_samples),
+            skipped_samples=tuple(record.skipped_samples),
             seconds=record.seconds,
         )
         if incident is not None:
             incident.recovery = recovery
             incident.steps_lost += recovery.steps_lost
+        self.skip_samples |= set(record.skipped_samples)  # the ranks skip whole batches
         if pending is not None:
             self.lr_scale = pending.lr_scale
             self._restored(pending, record.restored_step)
@@ -304,7 +305,7 @@ class Interventions:
                 "from": recovery.storage.value if recovery.storage is not None else None,
                 "seconds": recovery.seconds,
                 "steps_lost": recovery.steps_lost,
-                "skipped_samples": recovery.skipped_samples,
+                "skipped_samples": list(recovery.skipped_samples),
             },
         )
 

@@ -91,6 +91,7 @@ class Judge:
         if not record.is_finite and self.interventions.pending is None:
             self.signals.bad_checkpoint_step = record.step
             out += self._assess()
+            self.signals.bad_checkpoint_step = None
         return out
 
     def checkpoint_failed(self, record: CheckpointFailed) -> list[Conclusion]:

@@ -67,13 +67,13 @@ class Replay:
         core = Core(config)
         source = importer.read(self._path)
         for record in source:
-            self.summary.records += 1
             for conclusion in core.observe(record):
                 event = _event(self.summary.source, conclusion)
                 if event is not None:
                     self.summary.incidents += event.level == "incident"
                     self.summary.suspects += event.level == "suspect"
                     yield event
+        self.summary.records = source.count
         self.summary.is_torn = source.is_torn
 
 

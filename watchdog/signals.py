@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from watchdog.baseline import Baseline, fit
+from watchdog.curve import Curve
 from watchdog.records import EvalReport, StepReport
 from watchdog.settings import Config
 from watchdog.steps import JudgedStep
@@ -32,7 +33,7 @@ class SignalsConfig(Config):
         description="A rank whose reports are further behind the newest step is not waited for.",
     )
     history_steps: int = Field(
-        2048, ge=64, le=65536, description="Judged steps kept; the plateau's window must fit."
+        512, ge=64, le=65536, description="Judged steps kept one by one, for incidents and proofs."
     )
     baseline_steps: int = Field(
         64, ge=16, le=1024, description="Healthy losses that the forecast band rests on."
@@ -133,9 +134,10 @@ class Signals:
     `history` holds the judged steps, oldest first. `gap` the newest losses, not yet in `baseline`.
     `excursion` the losses since the onset of a suspicion, during which the baseline is frozen;
     None while nothing is suspected. Progress is looked for after `since_step` only: an intervention
-    or a rising rate changed the run there, and `comparable_steps` losses were judged since.
-    `bad_checkpoint_step` is the step of a checkpoint whose weights or optimizer state were not
-    finite. `max_lr` is the peak of the job's own rate, without `lr_scale`.
+    or a rising rate changed the run there, and `comparable_steps` losses were judged since; the
+    run is `age_steps` losses old. `curve` is the smoothed loss of all of them.
+    `bad_checkpoint_step` is that of a checkpoint just saved whose weights or optimizer state are
+    not finite. `max_lr` is the peak of the job's own rate, without `lr_scale`.
     """
 
     def __init__(self, config: SignalsConfig) -> None:
@@ -152,6 +154,7 @@ class Signals:
         self.max_lr: float | None = None
         self.since_step = -1
         self.comparable_steps = 0
+        self.curve = Curve()
         self.lr_scale = 1.0
         self._healthy: deque[tuple[int, float]] = deque(maxlen=config.baseline_steps)
         self._fitted = 0
@@ -162,6 +165,11 @@ class Signals:
     def latest(self) -> JudgedStep | None:
         """Return the newest judged step."""
         return self.history[-1] if self.history else None
+
+    @property
+    def age_steps(self) -> int:
+        """Return how many losses the curve holds, superseded ones left out."""
+        return len(self.curve.blocks) * self.curve.size
 
     @property
     def last_loss(self) -> float | None:
@@ -175,6 +183,7 @@ class Signals:
         if judged.loss is None or not math.isfinite(judged.loss):
             return
         point = (judged.step, judged.loss)
+        self.curve.add(*point)
         self._last_loss = judged.loss
         self.comparable_steps += 1
         if self.excursion is not None:
@@ -212,7 +221,6 @@ class Signals:
         self.finiteness.clear()
         self.baseline = None
         self._fitted = 0
-        self.bad_checkpoint_step = None
         self._compare_after(step)
 
     def rewind(self, restored_step: int, lr_scale: float) -> None:
@@ -225,9 +233,9 @@ class Signals:
             self._healthy.pop()
         while self.validations and self.validations[-1].step > restored_step:
             self.validations.pop()
+        self.curve.truncate(restored_step)
         self.finiteness.truncate(restored_step)
         self.samples.truncate(restored_step)
-        self.bad_checkpoint_step = None
         self._last_lr = None
         self._compare_after(restored_step)
         self._refit()
@@ -238,14 +246,6 @@ class Signals:
             return
         self.validations.append(Validation(record.step, record.val_loss, record.val_metric))
         self.has_new_validation = True
-
-    def losses(self) -> list[tuple[int, float]]:
-        """Return (step, loss) of the finite losses in the history, oldest first."""
-        return [
-            (judged.step, judged.loss)
-            for judged in self.history
-            if judged.loss is not None and math.isfinite(judged.loss)
-        ]
 
     def judged_step(self, step: int) -> JudgedStep | None:
         """Return what was judged at `step`, None if that is forgotten or unknown."""

@@ -178,7 +178,7 @@ class Tally:
                 self.values.setdefault("started_t_s", record.t_s)
                 self.values["state"] = "starting"
             case AttemptEnded():
-                self.values["state"] = "restarting"
+                pass  # what follows is told by the verdict, or by the end of the run
             case RunEnded():
                 is_known = record.state in TERMINAL_STATES
                 self.values["state"] = record.state if is_known else "failed"

@@ -41,9 +41,10 @@ class TraceWriter:
 
 @dataclass(slots=True)
 class Trace:
-    """The records of a trace file; `is_torn` is known once they were all read."""
+    """The records of a trace file; `count` and `is_torn` are known once they were all read."""
 
     path: Path
+    count: int = 0
     is_torn: bool = False
 
     def __iter__(self) -> Iterator[Record]:
@@ -54,13 +55,15 @@ class Trace:
         """
         reading = Reading(self.path)
         for line in reading:
+            self.count += 1
             try:
-                yield record_from_json(line.data)
+                record = record_from_json(line.data)
             except (KeyError, TypeError, ValueError) as error:
                 raise TraceError(
                     f"line {line.number} of {self.path} is no record of a trace ({error!r}); "
                     "likely another format, or written by another version"
                 ) from error
+            yield record
         self.is_torn = reading.is_torn
 
 

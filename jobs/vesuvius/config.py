@@ -5,7 +5,6 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -44,27 +43,18 @@ class ModelConfig(Section):
     """A residual U-Net; small by default, so that a step fits a CPU core."""
 
     channels: Channels = Field(
-        (8, 16, 32, 64),
-        description="Features of each level. The first two work at full resolution and each "
-        "further one at half the side of the one before.",
+        (16, 32, 64),
+        description="Features of each level; each works at half the side of the one before, the "
+        "first at half the patch's. Measured on the microscopy sample after 800 steps: Dice 0.75 "
+        "against 0.71 with a first level at full resolution, which takes twice the time.",
     )
-    residual_units: int = Field(1, ge=0, le=8, description="Convolutions in each residual block.")
+    residual_units: int = Field(2, ge=0, le=8, description="Convolutions in each residual block.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout inside the blocks.")
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Return the step of each level's convolution, one fewer than levels.
-
-        The first is 1: with MONAI's usual 2 nothing is left at full resolution but the upsampled
-        logit, too coarse for sheets two voxels thick (measured on generated volumes: Dice 0.64,
-        precision 0.48 at recall 0.94).
-        """
-        return (1, *(2 for _ in self.channels[2:]))
 
     @property
     def divisor(self) -> int:
         """Return the number of voxels that a patch side must be a multiple of."""
-        return math.prod(self.strides)
+        return int(2 ** (len(self.channels) - 1))
 
 
 class LossConfig(Section):
@@ -160,7 +150,7 @@ class GeneratedConfig(Section):
     )
     papyrus: float = Field(150.0, ge=0, le=255, description="Grey value of papyrus; bright in CT.")
     grading: float = Field(
-        15.0,
+        30.0,
         ge=0,
         le=100,
         description="Grey values by which the inner face is brighter, the outer face darker than "

@@ -24,7 +24,7 @@ def build_unet(config: ModelConfig) -> nn.Module:
         in_channels=1,
         out_channels=1,
         channels=config.channels,
-        strides=config.strides,
+        strides=(2,) * (len(config.channels) - 1),
         num_res_units=config.residual_units,
         norm="instance",
         dropout=config.dropout,

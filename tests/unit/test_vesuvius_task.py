@@ -165,7 +165,7 @@ def test_every_variant_of_the_job_file_is_valid(variant: str | None) -> None:
     ("settings", "message"),
     [
         ({"patch_size": 30}, r"patch_size=30 .* task\.patch_size"),
-        ({"patch_size": 8, "model": {"channels": [2, 2, 2, 2, 2]}}, r"patch_size=8 .* task\.patch"),
+        ({"patch_size": 8, "model": {"channels": [2, 2, 2, 2]}}, r"patch_size=8 .* task\.patch"),
         ({"patch_size": 128}, r"validation\.max_side=96 .* task\.patch_size=128"),
         ({"validation": {"share": 0.5, "fold": 2}}, r"fold=2 does not exist: share=0\.5 makes 2"),
         (

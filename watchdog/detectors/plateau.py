@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from watchdog.baseline import median
+from watchdog.curve import regroup
 from watchdog.findings import Finding, Level
 from watchdog.records import Cause
 from watchdog.settings import DetectorConfig
@@ -36,10 +36,17 @@ class Config(DetectorConfig):
     """Windows are counted in steps (of a foreign log: its records)."""
 
     window_steps: int = Field(
-        400, ge=2 * _BLOCKS, le=65536, description="Steps over which progress is looked for."
+        400, ge=4 * _BLOCKS, le=65536, description="Least steps over which progress is looked for."
     )
     window_validations: int = Field(
-        10, ge=6, le=256, description="Validations over which progress is looked for."
+        10, ge=6, le=256, description="Least validations over which progress is looked for."
+    )
+    window_ratio: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Least window as a share of the run so far: losses fall like a power of the "
+        "step, so what is slow progress for a young run is fast for an old one.",
     )
     min_improvement_ratio: float = Field(
         0.005,
@@ -82,11 +89,13 @@ class Progress:
 
 
 def detect(signals: Signals, config: Config) -> Finding | None:
-    """Return the plateau; looked for at each block past a full window, and at each validation."""
+    """Return the plateau; looked for now and then past a full window, and at each validation."""
     if not _may_improve(signals, config):
         return None
-    if _is_due(signals.comparable_steps, config):
-        finding = _flat_loss(signals, config)
+    window_steps = max(config.window_steps, math.ceil(config.window_ratio * signals.age_steps))
+    beyond_steps = signals.comparable_steps - window_steps
+    if beyond_steps >= 0 and signals.comparable_steps % (config.window_steps // _BLOCKS) == 0:
+        finding = _flat_loss(signals, window_steps, config)
         if finding is not None:
             return finding
     if signals.has_new_validation:
@@ -129,49 +138,48 @@ def _may_improve(signals: Signals, config: Config) -> bool:
     return latest.lr / signals.lr_scale >= config.min_lr_ratio * signals.max_lr
 
 
-def _is_due(comparable_steps: int, config: Config) -> bool:
-    beyond = comparable_steps - config.window_steps
-    return beyond >= 0 and beyond % (config.window_steps // _BLOCKS) == 0
-
-
-def _flat_loss(signals: Signals, config: Config) -> Finding | None:
-    blocks = _blocks(signals.losses(), config.window_steps // _BLOCKS)
-    window = [loss for _, loss in blocks[-_BLOCKS:]]
-    moved = progress(window)
+def _flat_loss(signals: Signals, window_steps: int, config: Config) -> Finding | None:
+    newest = signals.curve.newest(window_steps)
+    window = regroup(newest, _BLOCKS)
+    if len(window) < _BLOCKS:
+        return None
+    moved = progress([block.loss for block in window])
     if not moved.is_surely_below(config.min_improvement_ratio):
         return None
-    first_step = blocks[-_BLOCKS:][0][0]
-    checks = [v for v in signals.validations if v.step >= first_step]
-    if _is_validation_improving(checks) or _is_converged(window[-1], checks, config):
+    checks = [v for v in signals.validations if v.step >= window[0].first_step]
+    if _is_validation_improving(checks) or _is_converged(window[-1].loss, checks, config):
         return None
+    whole = signals.curve.blocks
+    blocks = regroup(whole, len(whole) // (len(newest) // _BLOCKS))
     return _finding(
-        best_step=_newest_best(blocks),
+        best_step=_newest_best([(block.last_step, block.loss) for block in blocks]),
         moved=moved,
         least=config.min_improvement_ratio,
         what=f"loss fell by {moved.fall:.2%} (standard error {moved.error:.2%}) between the halves "
-        f"of the last {config.window_steps} steps",
+        f"of the last {window_steps} steps",
     )
 
 
 def _flat_validation(signals: Signals, config: Config) -> Finding | None:
-    checks = [v for v in signals.validations if v.step > signals.since_step]
-    checks = checks[-config.window_validations :]
+    count = max(
+        config.window_validations, math.ceil(config.window_ratio * len(signals.validations))
+    )
+    checks = [v for v in signals.validations if v.step > signals.since_step][-count:]
     series = _series(checks)
-    if len(series) < config.window_validations:
+    if len(series) < count:
         return None
     moved = progress([value for _, value in series])
     if not moved.is_surely_below(config.min_improvement_ratio):
         return None
-    losses = [point for point in signals.losses() if point[0] > checks[0].step]
-    loss = losses[-1][1] if losses else math.inf
-    if _is_loss_improving(losses) or _is_converged(loss, checks, config):
+    since = [b.loss for b in signals.curve.blocks if b.first_step > checks[0].step]
+    if _is_falling(since) or _is_converged(since[-1] if since else math.inf, checks, config):
         return None
     return _finding(
         best_step=_newest_best(series),
         moved=moved,
         least=config.min_improvement_ratio,
         what=f"validation improved by {moved.fall:.2%} (standard error {moved.error:.2%}) between "
-        f"the halves of the last {config.window_validations} validations, and the loss did not",
+        f"the halves of the last {count} validations, and the loss did not fall",
     )
 
 
@@ -185,13 +193,6 @@ def _finding(*, best_step: int, moved: Progress, least: float, what: str) -> Fin
         summary=f"{what}; best up to step {best_step}; the rate has not annealed, limit is "
         f"detectors.plateau.min_improvement_ratio={least:g}",
     )
-
-
-def _blocks(losses: Sequence[tuple[int, float]], size: int) -> list[tuple[int, float]]:
-    """Return (last step, median loss) of consecutive blocks, counted from the newest backwards."""
-    ends = range(len(losses), size - 1, -size)
-    chunks = [losses[end - size : end] for end in ends]
-    return [(chunk[-1][0], median([loss for _, loss in chunk])) for chunk in reversed(chunks)]
 
 
 def _series(checks: Sequence[Validation]) -> list[tuple[int, float]]:
@@ -210,14 +211,11 @@ def _newest_best(series: Sequence[tuple[int, float]]) -> int:
 
 
 def _is_validation_improving(checks: Sequence[Validation]) -> bool:
-    values = [value for _, value in _series(checks)]
+    return _is_falling([value for _, value in _series(checks)])
+
+
+def _is_falling(values: Sequence[float]) -> bool:
     return len(values) >= 4 and progress(values).is_surely_above(0.0)
-
-
-def _is_loss_improving(losses: Sequence[tuple[int, float]]) -> bool:
-    if len(losses) >= 2 * _BLOCKS:
-        losses = _blocks(losses, len(losses) // _BLOCKS)
-    return len(losses) >= 4 and progress([loss for _, loss in losses]).is_surely_above(0.0)
 
 
 def _is_converged(loss: float, checks: Sequence[Validation], config: Config) -> bool:

@@ -25,8 +25,9 @@ _HEAD_BYTES = 65536
 
 
 class Source(Protocol):
-    """Records read from a file; `is_torn` is known once they were all read."""
+    """Records read from a file; the lines read and a torn end are known once they all were."""
 
+    count: int
     is_torn: bool
 
     def __iter__(self) -> Iterator[Record]:

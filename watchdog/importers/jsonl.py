@@ -35,9 +35,10 @@ def recognises(head: bytes) -> bool:
 
 @dataclass(slots=True)
 class JsonLines:
-    """The records of one file; `is_torn` is known once they were all read."""
+    """The records of one file; `count` (of lines) and `is_torn` are known once all were read."""
 
     path: Path
+    count: int = 0
     is_torn: bool = False
 
     def __iter__(self) -> Iterator[Record]:
@@ -47,8 +48,13 @@ class JsonLines:
             TraceError: a line is malformed.
         """
         reading = Reading(self.path)
-        yield from records_of(self.path.name, (_row(self.path, line) for line in reading))
+        yield from records_of(self.path.name, self._rows(reading))
         self.is_torn = reading.is_torn
+
+    def _rows(self, reading: Reading) -> Iterator[Row]:
+        for line in reading:
+            self.count += 1
+            yield _row(self.path, line)
 
 
 def read(path: Path) -> JsonLines:

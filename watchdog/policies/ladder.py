@@ -55,13 +55,13 @@ def _why_halt(diagnosis: Diagnosis, history: History, config: Config) -> str | N
     limit, spent = config.budgets.limit(cause), history.spent.get(cause, 0)
     if is_charged(cause, history) and spent >= limit:
         return (
-            f"{diagnosis.summary}; {spent} interventions against {cause} within "
-            f"{config.budgets.period_steps} steps of progress did not help, limit is "
+            f"{diagnosis.summary}; {spent} interventions against {cause} did not help for long "
+            f"(counted over policy.budgets.period_steps={config.budgets.period_steps}), limit is "
             f"policy.budgets.{cause}={limit}; {_advice(cause)}; {_best(diagnosis, history)}"
         )
     if cause in NUMERIC_CAUSES and history.max_lr is not None and diagnosis.pending is None:
         rate = history.lr_scale * history.max_lr
-        if rate <= config.min_lr:
+        if rate <= config.min_lr * (1 + 1e-9):  # a product of decimals is seldom exact
             return (
                 f"{diagnosis.summary}; the learning rate {rate:.3g} is at its floor, limit is "
                 f"policy.min_lr={config.min_lr:g}; {_advice(cause)}; {_best(diagnosis, history)}"

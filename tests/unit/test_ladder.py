@@ -1,0 +1,129 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from watchdog.diagnosis import Diagnosis
+from watchdog.findings import Level
+from watchdog.history import History
+from watchdog.policies.ladder import Config, decide
+from watchdog.records import Action, Cause
+
+CONFIG = Config()
+HISTORY = History(
+    verdict_id=4,
+    incident="run-1/spike/41",
+    t_s=72.0,
+    attempt=1,
+    generation=2,
+    step=72,
+    max_lr=1e-3,
+    trusted_steps=(16, 24, 32),
+    durable_steps=(24,),
+    bad_samples=(5, 6),
+    skip_samples=(1, 2),
+)
+
+
+def diagnosis(cause: Cause = Cause.SPIKE, **fields: Any) -> Diagnosis:
+    values: dict[str, Any] = {
+        "cause": cause,
+        "level": Level.INCIDENT,
+        "onset_step": 41,
+        "bad_until_step": 72,
+        "summary": "the loss is high",
+    }
+    return Diagnosis(**{**values, **fields})
+
+
+@pytest.mark.parametrize("cause", [Cause.NONFINITE, Cause.SPIKE, Cause.PLATEAU])
+def test_numeric_cause_is_rolled_back_at_half_the_rate(cause: Cause) -> None:
+    verdict = decide(diagnosis(cause), replace(HISTORY, lr_scale=0.5), CONFIG)
+    assert (verdict.action, verdict.lr_scale) == (Action.ROLLBACK, 0.25)
+    assert (verdict.onset_step, verdict.skip_samples) == (41, (5, 6))
+    assert (verdict.rewarmup_steps, verdict.min_lr) == (10, 1e-7)
+    assert verdict.trusted_steps == (16, 24, 32)
+
+
+@pytest.mark.parametrize("cause", [Cause.CRASH, Cause.NODE_LOST])
+def test_dead_attempt_is_restarted_at_the_same_rate_with_everything_skipped(cause: Cause) -> None:
+    dead = diagnosis(cause, is_attempt_over=True)
+    verdict = decide(dead, replace(HISTORY, bad_samples=()), CONFIG)
+    assert (verdict.action, verdict.lr_scale) == (Action.RESTART, 1.0)
+    assert verdict.skip_samples == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("cause", "spent", "action"),
+    [
+        (Cause.SPIKE, 2, Action.ROLLBACK),
+        (Cause.SPIKE, 3, Action.HALT),
+        (Cause.NONFINITE, 3, Action.HALT),
+        (Cause.PLATEAU, 3, Action.HALT),
+    ],
+)
+def test_spent_budget_halts(cause: Cause, spent: int, action: Action) -> None:
+    verdict = decide(diagnosis(cause), replace(HISTORY, spent={cause: spent}), CONFIG)
+    assert verdict.action is action
+
+
+def test_budget_of_another_cause_does_not_matter() -> None:
+    history = replace(HISTORY, spent={Cause.CRASH: 99})
+    assert decide(diagnosis(), history, CONFIG).action is Action.ROLLBACK
+
+
+def test_halt_names_the_setting_the_advice_and_the_best_trusted_checkpoint() -> None:
+    verdict = decide(diagnosis(), replace(HISTORY, spent={Cause.SPIKE: 3}), CONFIG)
+    assert "policy.budgets.spike=3" in verdict.reason
+    assert "lower train.lr" in verdict.reason
+    assert "the best trusted checkpoint is that of step 24" in verdict.reason
+    assert verdict.lr_scale == HISTORY.lr_scale
+
+
+def test_halt_says_so_when_nothing_trusted_exists() -> None:
+    history = replace(HISTORY, spent={Cause.SPIKE: 3}, durable_steps=(41, 60))
+    assert "no trusted durable checkpoint" in decide(diagnosis(), history, CONFIG).reason
+
+
+@pytest.mark.parametrize(
+    ("lr_scale", "max_lr", "action"),
+    [
+        (1e-4, 1e-3, Action.HALT),
+        (1.1e-4, 1e-3, Action.ROLLBACK),
+        (1e-9, None, Action.ROLLBACK),  # unknown is not zero
+    ],
+)
+def test_rate_at_its_floor_halts(lr_scale: float, max_lr: float | None, action: Action) -> None:
+    history = replace(HISTORY, lr_scale=lr_scale, max_lr=max_lr)
+    assert decide(diagnosis(), history, CONFIG).action is action
+
+
+def test_crash_is_restarted_even_at_the_floor() -> None:
+    dead = diagnosis(Cause.CRASH, is_attempt_over=True)
+    assert decide(dead, replace(HISTORY, lr_scale=1e-9), CONFIG).action is Action.RESTART
+
+
+@pytest.mark.parametrize(
+    ("last_restored_step", "onset_step"),
+    [
+        (32, 32),  # older ones exist
+        (16, 41),  # none is older: the same once more
+        (None, 41),
+    ],
+)
+def test_repeat_without_progress_goes_deeper_where_it_can(
+    last_restored_step: int | None, onset_step: int
+) -> None:
+    history = replace(HISTORY, is_repeat=True, last_restored_step=last_restored_step)
+    assert decide(diagnosis(), history, CONFIG).onset_step == onset_step
+
+
+def test_lost_node_is_free_with_progress_and_charged_without() -> None:
+    dead = diagnosis(Cause.NODE_LOST, is_attempt_over=True)
+    history = replace(HISTORY, spent={Cause.NODE_LOST: 10})
+    assert decide(dead, history, CONFIG).action is Action.RESTART
+    assert decide(dead, replace(history, has_progress=False), CONFIG).action is Action.HALT
+
+
+def test_asked_twice_the_answer_is_the_same() -> None:
+    assert decide(diagnosis(), HISTORY, CONFIG) == decide(diagnosis(), HISTORY, CONFIG)

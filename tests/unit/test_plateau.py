@@ -1,0 +1,130 @@
+import math
+from typing import Any
+
+import pytest
+
+from tests.replay.rig import Rig, evaluation, noisy, observe_all, report, started, verdicts_of
+from watchdog.config import WatchdogConfig
+from watchdog.core import Core
+from watchdog.detectors.plateau import progress
+from watchdog.records import Action, Cause, Record, Verdict
+
+NOISE = noisy(1.0, 0.02, seed=5)
+
+
+def config(**plateau: Any) -> WatchdogConfig:
+    return WatchdogConfig.model_validate({"detectors": {"plateau": plateau}})
+
+
+def flat_after(step: int, steps: int) -> list[float]:
+    """Return a loss that falls until `step` and not any more."""
+    return [4.0 * min(s, step) ** -0.3 * NOISE(0, s) for s in range(1, steps + 1)]
+
+
+def verdicts(losses: list[float], lrs: list[float] | None = None, **plateau: Any) -> list[Verdict]:
+    core = Core(config(**plateau))
+    reports: list[Record] = [
+        report(step, loss, lr=None if lrs is None else lrs[step - 1])
+        for step, loss in enumerate(losses, start=1)
+    ]
+    return verdicts_of(observe_all(core, [*started(), *reports]))
+
+
+def test_true_plateau_is_acted_on() -> None:
+    verdict = verdicts(flat_after(300, 1200))[0]
+    assert (verdict.cause, verdict.action) == (Cause.PLATEAU, Action.ROLLBACK)
+    assert 600 <= verdict.step <= 1000
+
+
+def test_restore_target_is_not_older_than_the_plateau() -> None:
+    verdict = verdicts(flat_after(300, 1200))[0]
+    assert verdict.onset_step > 300
+    assert verdict.skip_samples == ()
+
+
+def test_slow_improvement_is_left_alone() -> None:
+    assert verdicts([4.0 * s**-0.07 * NOISE(0, s) for s in range(1, 6000)]) == []
+
+
+def test_noise_too_large_to_tell_is_left_alone() -> None:
+    noise = noisy(1.0, 0.6, seed=2)
+    assert verdicts([noise(0, s) for s in range(1, 700)]) == []
+
+
+def test_full_window_is_needed() -> None:
+    assert verdicts([1.0] * 399) == []
+    assert verdicts([1.0] * 400)[0].step == 400
+
+
+def test_annealed_rate_is_left_alone() -> None:
+    lrs = [1e-3 if s < 300 else 2e-4 for s in range(1, 1301)]
+    assert verdicts(flat_after(300, 1300), lrs) == []
+    assert verdicts(flat_after(300, 1300), lrs, min_lr_ratio=0.1) != []
+
+
+def test_rate_that_warms_up_starts_the_window_anew() -> None:
+    lrs = [1e-6 * min(s, 500) for s in range(1, 1000)]
+    assert verdicts([1.0] * 880, lrs[:880]) == []
+    assert verdicts([1.0] * 999, lrs)[0].step == 899  # the 400th at the full rate
+
+
+@pytest.mark.parametrize("target", [{"target_loss": 1.0}, {"target_metric": 0.9}])
+def test_run_that_reached_its_target_is_left_alone(target: dict[str, float]) -> None:
+    core = Core(config(**target))
+    records: list[Record] = list(started())
+    for step in range(1, 900):
+        records.append(report(step, 1.0))
+        if step % 100 == 0:
+            records.append(evaluation(step, val_metric=0.9))
+    assert verdicts_of(observe_all(core, records)) == []
+
+
+def test_improving_validation_contradicts_a_flat_loss() -> None:
+    core = Core(config())
+    records: list[Record] = list(started())
+    for step in range(1, 900):
+        records.append(report(step, 1.0))
+        if step % 50 == 0:
+            records.append(evaluation(step, val_metric=step / 1000))
+    assert verdicts_of(observe_all(core, records)) == []
+
+
+def test_flat_validation_with_a_loss_too_noisy_to_tell_is_acted_on() -> None:
+    noise = noisy(1.0, 0.6, seed=4)
+    core = Core(config())
+    records: list[Record] = list(started())
+    for step in range(1, 300):
+        records.append(report(step, noise(0, step)))
+        if step % 20 == 0:
+            records.append(evaluation(step, val_loss=1.0 if step > 40 else 2.0))
+    verdict = verdicts_of(observe_all(core, records))[0]
+    assert verdict.cause is Cause.PLATEAU
+    assert "last 10 validations" in verdict.reason
+
+
+def test_overfitting_is_no_plateau() -> None:
+    core = Core(config())
+    records: list[Record] = list(started())
+    for step in range(1, 400):
+        records.append(report(step, 4.0 * step**-0.4))
+        if step % 20 == 0:
+            records.append(evaluation(step, val_loss=1.0 + step / 1000))
+    assert verdicts_of(observe_all(core, records)) == []
+
+
+def test_plateau_that_returns_lowers_the_rate_again_until_the_budget_is_spent() -> None:
+    run = Rig(lambda generation, step: 1.0, last_step=8000).play()
+    assert [v.lr_scale for v in run.verdicts] == [0.5, 0.25, 0.125, 0.125]
+    assert run.verdicts[-1].action is Action.HALT
+    assert "policy.budgets.plateau=3" in run.verdicts[-1].reason
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.01])
+def test_progress_is_the_fall_between_the_halves(share: float) -> None:
+    moved = progress([1.0] * 8 + [1.0 - share] * 8)
+    assert moved.fall == pytest.approx(-math.log(1 - share))
+
+
+def test_progress_of_a_series_with_any_sign_is_relative_to_its_size() -> None:
+    assert progress([-1.0] * 8 + [-3.0] * 8).fall == pytest.approx(1.0)
+    assert progress([0.0] * 16).fall == 0.0

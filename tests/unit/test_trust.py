@@ -1,0 +1,122 @@
+import pytest
+
+from tests.replay.rig import checkpoint
+from watchdog.records import Storage
+from watchdog.trust import TRANSITIONS, Trust, TrustBook, TrustConfig
+
+
+def book(*steps: int) -> TrustBook:
+    made = TrustBook(TrustConfig())
+    for step in steps:
+        made.saved(checkpoint(step), onset_step=None, restored_step=None)
+    return made
+
+
+@pytest.mark.parametrize(("clean_steps", "expected"), [(0, ()), (4, ()), (5, (10,)), (9, (10,))])
+def test_candidate_is_trusted_after_exactly_five_clean_steps(
+    clean_steps: int, expected: tuple[int, ...]
+) -> None:
+    trust = book(10)
+    for step in range(11, 11 + clean_steps):
+        trust.clean_step(step)
+    assert trust.steps(Trust.TRUSTED) == expected
+
+
+def test_step_it_was_saved_at_does_not_count() -> None:
+    trust = book(10)
+    for step in range(6, 15):
+        trust.clean_step(step)
+    assert trust.steps(Trust.CANDIDATE) == (10,)
+
+
+def test_bad_step_starts_the_count_anew() -> None:
+    trust = book(10)
+    for step in range(11, 15):
+        trust.clean_step(step)
+    trust.bad_step()
+    trust.clean_step(16)
+    assert trust.steps(Trust.TRUSTED) == ()
+
+
+def test_checkpoint_saved_under_suspicion_is_tainted_and_absolved_when_it_recovers() -> None:
+    trust = book()
+    (tainted,) = trust.saved(checkpoint(30), onset_step=25, restored_step=None)
+    assert tainted.trust is Trust.TAINTED
+    trust.absolve_from(25, generation=0)
+    assert trust.steps(Trust.CANDIDATE) == (30,)
+
+
+def test_checkpoint_older_than_the_onset_stays_a_candidate() -> None:
+    trust = book()
+    trust.saved(checkpoint(24), onset_step=25, restored_step=None)
+    assert trust.steps(Trust.CANDIDATE) == (24,)
+
+
+def test_what_an_earlier_generation_left_is_never_absolved() -> None:
+    trust = book(30)
+    trust.taint_from(20)
+    trust.absolve_from(20, generation=1)
+    assert trust.steps(Trust.TAINTED) == (30,)
+
+
+@pytest.mark.parametrize(
+    ("step", "restored_step", "trusted_before", "is_trusted"),
+    [
+        (0, 0, False, True),  # never trained
+        (20, 20, True, True),  # what was just restored from a trusted one
+        (20, 20, False, False),  # restored from a candidate, after a crash
+        (24, 20, True, False),  # trained since
+        (0, 20, False, False),
+    ],
+)
+def test_restored_state_is_trusted_at_once_if_its_source_was(
+    step: int, restored_step: int, trusted_before: bool, is_trusted: bool
+) -> None:
+    trust = book(20)
+    if trusted_before:
+        for clean in range(21, 26):
+            trust.clean_step(clean)
+    trust.saved(
+        checkpoint(step, storage=Storage.MEMORY, generation=1),
+        onset_step=None,
+        restored_step=restored_step,
+    )
+    assert (step in trust.steps(Trust.TRUSTED, Storage.MEMORY)) is is_trusted
+
+
+def test_broken_weights_are_never_trusted() -> None:
+    trust = book()
+    trust.saved(checkpoint(0, is_finite=False), onset_step=None, restored_step=0)
+    trust.absolve_from(0, generation=0)
+    assert trust.steps(Trust.TAINTED) == (0,)
+
+
+def test_quarantine_is_for_good_and_for_one_place() -> None:
+    trust = book(20)
+    trust.saved(checkpoint(20, storage=Storage.MEMORY), onset_step=None, restored_step=None)
+    trust.quarantine(20, Storage.DURABLE)
+    assert trust.distrusted_steps() == ()
+    for step in range(21, 30):
+        trust.clean_step(step)
+    assert trust.durable() == {20: "quarantined"}
+    assert trust.steps(Trust.TRUSTED) == (20,)
+    trust.quarantine(20, Storage.MEMORY)
+    assert trust.distrusted_steps() == (20,)
+    assert trust.quarantine(99, Storage.DURABLE) == []
+
+
+def test_newest_trusted_checkpoint_is_never_forgotten() -> None:
+    trust = TrustBook(TrustConfig())
+    for step in range(1, 6):
+        trust.saved(checkpoint(step), onset_step=None, restored_step=None)
+    for step in range(6, 11):
+        trust.clean_step(step)
+    for step in range(100, 1000):
+        trust.saved(checkpoint(step), onset_step=100, restored_step=None)
+    assert trust.steps(Trust.TRUSTED) == (5,)
+    assert len(trust.durable()) <= 257
+
+
+def test_table_has_a_row_for_every_trust_and_quarantine_is_the_end() -> None:
+    assert set(TRANSITIONS) == set(Trust)
+    assert TRANSITIONS[Trust.QUARANTINED] == frozenset()
