@@ -149,8 +149,14 @@ def main() -> None:
     parser.add_argument("--memory-every", type=int, default=10**6)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    settings = f"train.max_steps=1000000 watchdog.port=0 checkpoints.every_steps=1000000 checkpoints.memory_every_steps={args.memory_every}"
-    resolved = read_spec(args.job, overrides=[settings], data=args.data)
+    settings = {
+        "train.max_steps": 10**6,
+        "watchdog.port": 0,
+        "checkpoints.every_steps": 10**6,
+        "checkpoints.memory_every_steps": args.memory_every,
+    }
+    overrides = [f"{name}={value}" for name, value in settings.items()]
+    resolved = read_spec(args.job, overrides=overrides, data=args.data)
     with tempfile.TemporaryDirectory() as cache:
         job = find_data(args.job, resolved, Path(cache))
         job.prepare()

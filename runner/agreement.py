@@ -90,7 +90,7 @@ class Doorbell:
         if self._lag == 0:
             return bool(grad.item() > 0)
         host = torch.empty(1, pin_memory=True).copy_(grad, non_blocking=True)
-        copied = torch.cuda.Event()
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
         self._heard.append((host, copied))
         if len(self._heard) <= self._lag:

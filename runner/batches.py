@@ -119,7 +119,7 @@ class BatchStream:
         loader = DataLoader(
             _Loading(source, seed, micro_batch_size),
             batch_size=None,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # there is no batch to collate
             sampler=self._requests(),
             num_workers=loader_workers,
             prefetch_factor=prefetch if loader_workers else None,

@@ -138,7 +138,7 @@ class CheckpointWriter:
             self._store.remove(step)
 
     def settle_trust(self) -> None:
-        """Bring the manifests up to date with the watchdog's judgement; at the end of an attempt."""
+        """Bring the manifests up to date with the watchdog's judgement; at an attempt's end."""
         try:
             self._retire()
         except OSError as error:

@@ -62,6 +62,7 @@ def submit(args: Namespace, clock: Clock) -> int:
     from runner.submit import find_data
 
     job = find_data(args.job, resolved, args.runs_dir)
+    _tell(args, job.prepare())  # raises for a data folder that cannot be trained on
     run = create_run(args.runs_dir, args.job, args.run, t_s=clock())
     run.job_yaml.write_text(dump_spec(resolved.spec), encoding="utf-8")
     if not args.follow:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from runner.state import StateInfo, Tree, TrainState, is_finite, map_tensors, tensors_of
+from runner.state import StateInfo, TrainState, Tree, is_finite, map_tensors, tensors_of
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class MemoryCheckpoint:
 
     def is_ready(self) -> bool:
         """Whether the copy has ended; never waits."""
-        return self.copied is None or bool(self.copied.query())
+        return self.copied is None or bool(self.copied.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> None:
         """Return when the copy has ended."""
@@ -55,7 +55,7 @@ class MemoryCheckpoints:
         self._device = device
         self._by_step: dict[int, MemoryCheckpoint] = {}
         self._spare: list[MemoryCheckpoint] = []
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def steps(self) -> tuple[int, ...]:
         """Return the steps whose state is held, oldest first."""
@@ -78,7 +78,7 @@ class MemoryCheckpoints:
             with torch.cuda.stream(self._stream):
                 tree = _copy(live, buffers, True)
                 finite = finite.to("cpu", non_blocking=True)
-                copied = torch.cuda.Event()
+                copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 copied.record(self._stream)
         checkpoint = MemoryCheckpoint(info, tree, finite, copied)
         self._by_step[info.step] = checkpoint

@@ -158,7 +158,8 @@ def _worker_failure(error: ray.train.WorkerGroupError) -> AttemptResult:
                 error=f"the worker of rank {rank} died: {_death_detail(death)}",
                 rank=rank,
                 is_node_lost=isinstance(death, ray.exceptions.NodeDiedError)
-                or "node has died" in str(death) or "node died" in str(death),
+                or "node has died" in str(death)
+                or "node died" in str(death),
             )
     rank, failure = min(failures.items(), key=lambda item: (_is_echo(item[1]), item[0]))
     is_rollback = RollbackFailed.__name__ in str(failure)

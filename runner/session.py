@@ -34,7 +34,7 @@ from runner.reflex import Reflex
 from runner.sampler import SampleOrder
 from runner.schedule import LrControl, scheduled_lr
 from runner.spec import RunSpec
-from runner.state import StateInfo, Tree, TrainState, seed_step
+from runner.state import StateInfo, TrainState, Tree, seed_step
 from runner.task import SampleSource
 from runner.telemetry import Telemetry
 from runner.vault import Vault

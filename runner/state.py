@@ -104,5 +104,5 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed every generator for one step: a function of its arguments and nothing else."""
     value = (seed * 1_000_003 + step * 8_191 + rank * 131 + 17) % (2**32)
     torch.manual_seed(value)
-    np.random.seed(value)  # noqa: NPY002  libraries still draw from the global generator
+    np.random.seed(value)
     random.seed(value)

@@ -18,7 +18,7 @@ from runner.memory_checkpoints import MemoryCheckpoint, MemoryCheckpoints
 from runner.packing import unpack
 from runner.recovery import RestorePoint
 from runner.spec import CheckpointConfig
-from runner.state import StateInfo, Tree, TrainState
+from runner.state import StateInfo, TrainState, Tree
 from watchdog.errors import CheckpointError
 from watchdog.records import CheckpointFailed, CheckpointSaved, Record, Storage
 

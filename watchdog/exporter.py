@@ -135,7 +135,7 @@ class Exporter:
         host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         *,
-        clock: Callable[[], float] = time.time,  # noqa: TID251  # an edge; tests bring their own
+        clock: Callable[[], float] = time.time,
         grace_s: float = DEFAULT_GRACE_S,
     ) -> None:
         registry = CollectorRegistry(auto_describe=False)

@@ -51,8 +51,7 @@ class WatchdogHost:
 
     def attempt_ended(self, record: AttemptEnded) -> Verdict:
         """Take the end of an attempt in; return how to go on."""
-        verdict = self._service.attempt_ended(record)
-        return verdict
+        return self._service.attempt_ended(record)
 
     def history(self) -> RunHistory:
         """Return what the driver needs to plan the next attempt."""

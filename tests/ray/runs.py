@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+PYTHON = (sys.executable, "-m", "runner")
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -57,8 +59,7 @@ class Submitted:
         run = ["--run", name] if command == "submit" else [name]
         job = ["--job", "template"] if command == "submit" else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runner", command, *job, *run, "--runs-dir", str(runs_dir)]
-            + list(arguments),
+            [*PYTHON, command, *job, *run, "--runs-dir", str(runs_dir), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -17,9 +17,7 @@ STEPS = 400
 
 def submit(runs_dir: Path, name: str, *, drill: str | None = None, steps: int = STEPS) -> Submitted:
     drilled = ["--drill", drill] if drill else []
-    return Submitted(
-        runs_dir, name, "--set", f"train.max_steps={steps} watchdog.port=0", *drilled
-    )
+    return Submitted(runs_dir, name, "--set", f"train.max_steps={steps} watchdog.port=0", *drilled)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ def test_a_healthy_run_finishes_and_leaves_every_file(untouched: Finished) -> No
     assert 0 < result["goodput_ratio"] <= 1
     for name in ("job.yaml", "ledger.jsonl", "trace.jsonl", "report.html", "tensorboard"):
         assert (untouched.folder / name).exists(), name
-    assert [line["kind"] for line in untouched.ledger()][0] == "run_started"
+    assert untouched.ledger()[0]["kind"] == "run_started"
     assert untouched.ledger()[-1]["kind"] == "run_ended"
     assert sorted(clean_steps(untouched)) == list(range(1, STEPS + 1))
 
@@ -145,9 +143,7 @@ def test_training_does_not_notice_the_death_of_its_watchdog(
 ) -> None:
     run = submit(runs_dir, "blind", drill="nan@step=300,count=5")
     run.wait_for_step(40)
-    [watchdog] = [
-        pid for pid in descendants(run.process.pid) if "WatchdogHost" in name_of(pid)
-    ]
+    [watchdog] = [pid for pid in descendants(run.process.pid) if "WatchdogHost" in name_of(pid)]
     os.kill(watchdog, signal.SIGKILL)
     finished = run.finish()
     assert finished.code == 0, finished.output

@@ -97,7 +97,9 @@ def test_crash_loop_without_progress_halts() -> None:
 
 
 def test_crashes_with_enough_progress_between_them_never_halt() -> None:
-    config = WatchdogConfig.model_validate({"policy": {"budgets": {"period_steps": 20, "crash": 1}}})
+    config = WatchdogConfig.model_validate(
+        {"policy": {"budgets": {"period_steps": 20, "crash": 1}}}
+    )
     dies = frozenset({(a, 30 * (a + 1)) for a in range(10)})
     run = Rig(CALM, 320, config=config, dies_at=dies).play()
     assert {v.action for v in run.verdicts} == {Action.RESTART}

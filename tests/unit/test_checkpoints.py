@@ -58,7 +58,7 @@ def test_a_url_is_as_good_as_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_place_that_does_not_exist_is_named() -> None:
-    with pytest.raises(CheckpointError, match="checkpoints.path"):
+    with pytest.raises(CheckpointError, match=r"checkpoints\.path"):
         CheckpointStore("nowhere://bucket/x")
 
 

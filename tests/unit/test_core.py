@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 
 from tests.replay.rig import (
-    Rig,
     checkpoint,
     evaluation,
     lines_of,
@@ -98,13 +97,7 @@ def test_second_report_of_the_same_end_is_not_charged() -> None:
     assert core.end_verdict == verdict
 
 
-def test_rate_and_samples_of_a_pending_verdict_are_in_the_plan() -> None:
-    run = Rig(lambda g, s: math.nan if s in (45, 46, 47) else CALM(g, s), last_step=46).play()
-    run.last_step = 10_000
-    run.tell(report(47, math.nan, generation=0, t_s=99.0, sample_ids=(470,)))
-    history = run.core.history()
-    assert history.pending_verdict is None  # the attempt had ended: its reports do not count
-    assert history.next_attempt == 1
+def test_rate_of_a_pending_verdict_is_in_the_plan() -> None:
     core = Core(WatchdogConfig())
     burst(core)
     history = core.history()
@@ -210,8 +203,6 @@ def test_nan_never_becomes_a_last_value() -> None:
 
 
 def test_best_metric_of_superseded_steps_is_forgotten() -> None:
-    core = Core(WatchdogConfig())
-    burst(core)
     core = Core(WatchdogConfig())
     observe_all(core, [*started(), evaluation(20, val_metric=0.5), evaluation(40, val_metric=0.9)])
     observe_all(core, [rolled_back()])

@@ -13,7 +13,9 @@ def test_memory_is_bounded_and_the_whole_curve_is_covered() -> None:
     assert 128 <= len(curve.blocks) < 256
     assert curve.blocks[0].first_step == 1
     assert curve.blocks[-1].last_step > 100_000 - curve.size
-    gaps = [b.first_step - a.last_step for a, b in zip(curve.blocks, curve.blocks[1:], strict=False)]
+    gaps = [
+        b.first_step - a.last_step for a, b in zip(curve.blocks, curve.blocks[1:], strict=False)
+    ]
     assert set(gaps) == {1}
 
 

@@ -165,9 +165,7 @@ def test_micro_batches_change_only_the_rounding(
         update={"train": whole.train.model_copy(update={"micro_batch_size": 2})}
     )
     session = run(tmp_path, ScriptedChannel(None), run_spec=small)
-    pairs = zip(
-        session.bare_model.parameters(), untouched[0].bare_model.parameters(), strict=True
-    )
+    pairs = zip(session.bare_model.parameters(), untouched[0].bare_model.parameters(), strict=True)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in pairs)
 
 
@@ -175,9 +173,7 @@ def test_loader_processes_change_nothing(
     tmp_path: Path, untouched: tuple[Session, ScriptedChannel]
 ) -> None:
     whole = spec(60)
-    loading = whole.model_copy(
-        update={"data": whole.data.model_copy(update={"loader_workers": 1})}
-    )
+    loading = whole.model_copy(update={"data": whole.data.model_copy(update={"loader_workers": 1})})
     verdict = replace(VERDICT, lr_scale=1.0)
     channel = ScriptedChannel(Order(order_id=1, kind=OrderKind.ROLLBACK, verdict=verdict))
     session = run(tmp_path, channel, run_spec=loading)

@@ -144,7 +144,7 @@ def test_plain_patience_is_a_setting() -> None:
 def test_partial_recovery_is_no_recovery() -> None:
     """6.4 rose to 14 and stayed at 7.1 in a real run: back to 10 % is not back."""
     noise = noisy(1.0, 0.01, seed=1)
-    peak = [6.4 + 7.6 * math.exp(-((i - 6) / 4) ** 2) for i in range(12)]
+    peak = [6.4 + 7.6 * math.exp(-(((i - 6) / 4) ** 2)) for i in range(12)]
     shape = [*[6.4] * 100, *peak, *[7.1] * 80]
     (verdict,) = verdicts_of(judge([x * noise(0, i) for i, x in enumerate(shape)]))
     assert verdict.cause is Cause.SPIKE

@@ -1,0 +1,189 @@
+"""What holds for any records: no exception, bounded memory, and one answer."""
+
+import math
+import pickle
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.replay.rig import checkpoint, noisy, observe_all, report, started
+from watchdog.config import WatchdogConfig
+from watchdog.core import Core
+from watchdog.ledger import ledger_line
+from watchdog.records import (
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointFailed,
+    CheckpointSaved,
+    EvalReport,
+    Outcome,
+    Record,
+    RollbackDone,
+    RunEnded,
+    RunStarted,
+    StepReport,
+    Storage,
+    Tick,
+    Verdict,
+)
+
+WHOLE = st.integers(-2, 40) | st.sampled_from([2**40, 2**53, 10**30, -(10**30)])
+NUMBER = st.floats() | st.sampled_from([0.0, -1.0, 1e308, -1e308, 5e-324, math.nan, math.inf])
+MAYBE = st.none() | NUMBER
+TIME = st.floats(0, 100) | NUMBER
+LIFE = {"t_s": TIME, "attempt": st.integers(-1, 3), "step": WHOLE}
+GENERATION = {**LIFE, "generation": st.integers(-1, 3)}
+STORAGE = st.sampled_from(list(Storage))
+
+RECORDS: st.SearchStrategy[Record] = st.one_of(
+    st.builds(
+        StepReport,
+        **GENERATION,
+        rank=st.integers(-1, 4),
+        loss=MAYBE,
+        grad_norm=MAYBE,
+        lr=MAYBE,
+        is_finite=st.booleans(),
+        is_applied=st.booleans(),
+        step_s=MAYBE,
+        data_s=MAYBE,
+        epoch=MAYBE,
+        samples=st.integers(-5, 5),
+        sample_ids=st.lists(WHOLE, max_size=3).map(tuple),
+    ),
+    st.builds(EvalReport, **GENERATION, val_loss=MAYBE, val_metric=MAYBE, seconds=MAYBE),
+    st.builds(CheckpointSaved, **GENERATION, storage=STORAGE, is_finite=st.booleans()),
+    st.builds(
+        CheckpointFailed,
+        **LIFE,
+        storage=STORAGE,
+        operation=st.sampled_from(["save", "restore", "?"]),
+        error=st.text(max_size=5),
+    ),
+    st.builds(
+        RollbackDone,
+        **GENERATION,
+        verdict_id=st.integers(0, 9),
+        restored_step=WHOLE,
+        storage=STORAGE,
+        seconds=NUMBER,
+        steps_lost=WHOLE,
+    ),
+    st.builds(
+        AttemptStarted,
+        t_s=TIME,
+        attempt=st.integers(-1, 3),
+        world_size=st.integers(-1, 4),
+        restored_step=WHOLE,
+        storage=st.none() | STORAGE,
+        generation=st.integers(-1, 3),
+        lr_scale=NUMBER,
+    ),
+    st.builds(
+        AttemptEnded,
+        **LIFE,
+        outcome=st.sampled_from(list(Outcome)),
+        error=st.none() | st.text(max_size=5),
+        is_node_lost=st.booleans(),
+    ),
+    st.builds(
+        RunStarted,
+        t_s=TIME,
+        run_id=st.text(max_size=3),
+        job=st.just("toy"),
+        max_steps=WHOLE,
+        is_resumed=st.booleans(),
+    ),
+    st.builds(RunEnded, **LIFE, state=st.text(max_size=5)),
+    st.builds(Tick, t_s=TIME),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(RECORDS, max_size=60))
+def test_nothing_raises_whatever_the_records_say(records: list[Record]) -> None:
+    core = Core(WatchdogConfig())
+    for record in records:
+        core.observe(record)
+    core.history()
+    core.trust()
+    snapshot = core.snapshot()
+    assert snapshot.records_total == len(records)
+    assert snapshot.detectors_disabled == ()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(MAYBE, min_size=30, max_size=120))
+def test_no_sequence_of_losses_disables_a_detector(losses: list[float | None]) -> None:
+    core = Core(WatchdogConfig())
+    observe_all(core, [*started(), *(report(s, x, lr=x) for s, x in enumerate(losses, start=1))])
+    assert core.snapshot().detectors_disabled == ()
+
+
+def three_ranks() -> dict[int, list[StepReport]]:
+    """Return three ranks' reports of a run that spikes for good at 60 and is NaN from 110 on."""
+    loss = noisy(2.0, 0.01, seed=4)
+
+    def at(step: int, rank: int) -> float:
+        if step >= 110:
+            return math.nan
+        return loss(0, 3 * step + rank) * (3.0 if step >= 60 else 1.0)
+
+    return {
+        rank: [report(step, at(step, rank), rank=rank, sample_ids=(step,)) for step in range(1, 121)]
+        for rank in range(3)
+    }
+
+
+def story(records: list[Record], mode: str) -> list[tuple[Any, ...]]:
+    """Return what was concluded, without when it was known."""
+    core = Core(WatchdogConfig.model_validate({"mode": mode}))
+    lines = [ledger_line(c) for c in observe_all(core, records)]
+    names = ("kind", "cause", "status", "action", "onset_step", "lr_scale", "incident")
+    return [tuple(line.get(name) for name in names) for line in lines]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from(["act", "observe"]))
+def test_order_between_the_ranks_does_not_matter(random: Any, mode: str) -> None:
+    ranks = three_ranks()
+    in_order = [r for reports in zip(*ranks.values(), strict=True) for r in reports]
+    shuffled: list[Record] = []
+    left = {rank: list(reversed(reports)) for rank, reports in ranks.items()}
+    while any(left.values()):
+        oldest = min(reports[-1].step for reports in left.values() if reports)
+        ready = [r for r, reports in left.items() if reports and reports[-1].step < oldest + 5]
+        shuffled.append(left[random.choice(ready)].pop())
+    start = started(world_size=3)
+    assert story([*start, *shuffled], mode) == story([*start, *in_order], mode)
+
+
+def test_memory_is_bounded() -> None:
+    def size_after(steps: int) -> int:
+        core = Core(WatchdogConfig())
+        observe_all(core, started())
+        loss = noisy(2.0, 0.01, seed=2)
+        for step in range(1, steps):
+            core.observe(report(step, loss(0, step), lr=1e-3, sample_ids=(step, step + 1)))
+            if step % 8 == 0:
+                core.observe(checkpoint(step, storage=Storage.MEMORY))
+        return len(pickle.dumps(core._judge.signals)) + len(pickle.dumps(core._judge.trust))
+
+    assert size_after(12_000) < 1.3 * size_after(3_000)
+
+
+def test_one_verdict_for_one_cause_whatever_is_repeated() -> None:
+    """Reports that arrive twice, as they do when an answer was lost, change nothing."""
+    ranks = three_ranks()
+    once: list[Record] = [r for reports in zip(*ranks.values(), strict=True) for r in reports]
+    twice: list[Record] = [r for r in once for _ in range(2)]
+    assert story([*started(world_size=3), *twice], "act") == story(
+        [*started(world_size=3), *once], "act"
+    )
+    verdicts = [
+        c
+        for c in observe_all(Core(WatchdogConfig()), [*started(world_size=3), *once])
+        if isinstance(c, Verdict)
+    ]
+    assert len(verdicts) == 1
