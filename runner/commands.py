@@ -88,6 +88,7 @@ def resume(args: Namespace, clock: Clock) -> int:
     from runner.submit import find_data
 
     job = find_data(resolved.spec.name, resolved, args.runs_dir)
+    _tell(args, job.prepare())
     return _drive(run, resolved, job, args, clock, is_resumed=not args.first)
 
 

@@ -50,6 +50,8 @@ class Gate:
         if not _is_possible(record):
             return Entry.STALE
         match record:
+            case StepReport() | EvalReport():
+                entry = self._admit_training(record)
             case RunStarted():
                 entry = Entry.STALE if record == self._run_started else Entry.ACCEPTED
                 self._run_started = record
@@ -57,8 +59,6 @@ class Gate:
                 entry = self._admit_start(record)
             case AttemptEnded():
                 entry = self._admit_end(record)
-            case StepReport() | EvalReport():
-                entry = self._admit_training(record)
             case RollbackDone():
                 entry = self._admit_rollback(record)
             case CheckpointSaved():
@@ -108,8 +108,8 @@ class Gate:
 
 def _is_possible(record: Record) -> bool:
     """Whether steps, ranks and counts are numbers that can be; anything else is garbage."""
-    numbers = (
-        getattr(record, name, 0)
-        for name in ("step", "restored_step", "rank", "attempt", "generation")
-    )
-    return all(number is None or 0 <= number <= _MAX_STEP for number in numbers)
+    if isinstance(record, StepReport):  # nearly all records, so without a loop
+        is_placed = record.rank >= 0 and record.attempt >= 0 and record.generation >= 0
+        return is_placed and 0 <= record.step <= _MAX_STEP
+    names = ("step", "restored_step", "attempt", "generation")
+    return all(0 <= getattr(record, name, 0) <= _MAX_STEP for name in names)

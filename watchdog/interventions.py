@@ -9,7 +9,6 @@ Runs in: anywhere (pure).
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 from watchdog.budget import BudgetBook
@@ -17,6 +16,13 @@ from watchdog.config import WatchdogConfig
 from watchdog.diagnosis import Diagnosis, diagnose_end
 from watchdog.history import History
 from watchdog.incidents import Incident, Recovery, incident_id
+from watchdog.lines import (
+    attempt_ended_line,
+    attempt_started_line,
+    incident_opened_line,
+    recovery_done_line,
+    trust_lines,
+)
 from watchdog.place import Place
 from watchdog.policies import ladder
 from watchdog.proof import prove
@@ -35,7 +41,7 @@ from watchdog.records import (
 )
 from watchdog.signals import Signals
 from watchdog.steps import JudgedStep
-from watchdog.trust import Checkpoint, Trust, TrustBook
+from watchdog.trust import Trust, TrustBook
 
 Conclusion = LedgerEntry | Verdict
 
@@ -94,7 +100,7 @@ class Interventions:
         if incident is None or not _is_same(incident, diagnosis):
             out += self._close(is_over=False)
             incident = self.incident = self._new_incident(diagnosis)
-            out.append(self._place.line(LedgerKind.INCIDENT_OPENED, _opening(incident, diagnosis)))
+            out.append(incident_opened_line(self._place, incident, diagnosis))
         incident.bad_until_step = max(incident.bad_until_step, diagnosis.bad_until_step)
         if diagnosis.cause in NUMERIC_CAUSES:
             out += trust_lines(self._place, self._trust.taint_from(diagnosis.onset_step))
@@ -106,16 +112,7 @@ class Interventions:
         place = self._place
         place.attempt = max(place.attempt, record.attempt)
         place.ended_attempt = record.attempt
-        ended = place.line(
-            LedgerKind.ATTEMPT_ENDED,
-            {
-                "outcome": record.outcome.value,
-                "error": record.error,
-                "rank": record.rank,
-                "is_node_lost": record.is_node_lost,
-            },
-            step=max(record.step, place.step),
-        )
+        ended = attempt_ended_line(place, record)
         self.end_verdict = None
         diagnosis = diagnose_end(record, place.step, self.pending)
         if diagnosis is None:
@@ -141,16 +138,7 @@ class Interventions:
             self._restored(pending, record.restored_step)
         self.lr_scale = record.lr_scale
         self._progress_at_start = self._budget.progress_steps
-        started = self._place.line(
-            LedgerKind.ATTEMPT_STARTED,
-            {
-                "world_size": record.world_size,
-                "storage": record.storage.value if record.storage is not None else None,
-                "generation": record.generation,
-                "lr_scale": record.lr_scale,
-            },
-            step=record.restored_step,
-        )
+        started = attempt_started_line(self._place, record)
         superseded = self._trust.taint_from(record.restored_step + 1)
         return [started, *trust_lines(self._place, superseded)]
 
@@ -174,7 +162,10 @@ class Interventions:
             self.lr_scale = pending.lr_scale
             self._restored(pending, record.restored_step)
         superseded = self._trust.taint_from(record.restored_step + 1)
-        return [self._recovery_line(recovery), *trust_lines(self._place, superseded)]
+        return [
+            recovery_done_line(self._place, incident, recovery),
+            *trust_lines(self._place, superseded),
+        ]
 
     def resumed(self) -> None:
         """A driver took the run over again; after a halt, a person did, with fresh budgets."""
@@ -193,7 +184,7 @@ class Interventions:
         recovery = incident.recovery
         if recovery is not None and recovery.seconds is None:
             recovery.seconds = max(0.0, judged.t_s - recovery.since_t_s)
-            out.append(self._recovery_line(recovery))
+            out.append(recovery_done_line(self._place, incident, recovery))
         is_past = judged.step > incident.bad_until_step
         if not is_past or (incident.is_acted_on and not incident.is_recovered):
             return out
@@ -293,56 +284,12 @@ class Interventions:
         proven = {**about, **dataclasses.asdict(proof)}
         return [closed, self._place.line(LedgerKind.PROOF, proven)]
 
-    def _recovery_line(self, recovery: Recovery) -> LedgerEntry:
-        incident = self.incident
-        return self._place.line(
-            LedgerKind.RECOVERY_DONE,
-            {
-                "cause": incident.cause.value if incident is not None else None,
-                "incident": incident.id if incident is not None else None,
-                "mechanism": recovery.mechanism,
-                "restored_step": recovery.restored_step,
-                "from": recovery.storage.value if recovery.storage is not None else None,
-                "seconds": recovery.seconds,
-                "steps_lost": recovery.steps_lost,
-                "skipped_samples": list(recovery.skipped_samples),
-            },
-        )
-
-
-def trust_lines(place: Place, changed: list[Checkpoint]) -> list[Conclusion]:
-    """Return the ledger lines of durable checkpoints whose trust changed."""
-    kinds = {
-        Trust.TRUSTED: LedgerKind.CHECKPOINT_TRUSTED,
-        Trust.TAINTED: LedgerKind.CHECKPOINT_TAINTED,
-    }
-    return [
-        place.line(kinds[c.trust], {"storage": c.storage.value}, step=c.step)
-        for c in changed
-        if c.storage is Storage.DURABLE and c.trust in kinds
-    ]
-
 
 def _is_same(incident: Incident, diagnosis: Diagnosis) -> bool:
     """Whether a diagnosis belongs to the open incident: left undone, or back at the same step."""
     if diagnosis.pending is not None:
         return True
     return incident.cause is diagnosis.cause and incident.onset_step == diagnosis.onset_step
-
-
-def _opening(incident: Incident, diagnosis: Diagnosis) -> dict[str, object]:
-    return {
-        "cause": incident.cause.value,
-        "incident": incident.id,
-        "onset_step": incident.onset_step,
-        "reason": diagnosis.summary,
-        "value": _finite(diagnosis.value),
-        "threshold": _finite(diagnosis.threshold),
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _as_observed(verdict: Verdict) -> Verdict:

@@ -14,7 +14,8 @@ from watchdog.config import WatchdogConfig
 from watchdog.diagnosis import Diagnosis, diagnose
 from watchdog.findings import Finding, Level
 from watchdog.incidents import Suspicion
-from watchdog.interventions import Conclusion, Interventions, trust_lines
+from watchdog.interventions import Conclusion, Interventions
+from watchdog.lines import trust_lines
 from watchdog.panel import Panel
 from watchdog.place import Place
 from watchdog.records import (

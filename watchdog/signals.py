@@ -45,7 +45,7 @@ class SignalsConfig(Config):
         description="Newest losses kept out of the baseline, so that a slow rise is seen before "
         "the baseline has learned it.",
     )
-    refit_steps: int = Field(4, ge=1, le=64, description="Steps between two fits of the baseline.")
+    refit_steps: int = Field(8, ge=1, le=64, description="Steps between two fits of the baseline.")
     min_noise_ratio: float = Field(
         0.005, gt=0, lt=1, description="Least noise of the loss assumed, as a share of it."
     )

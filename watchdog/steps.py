@@ -72,14 +72,15 @@ class StepAssembler:
         self._newest_step = max(self._newest_step, report.step)
         partial = self._partials.setdefault(report.step, _Partial())
         _merge(partial, report)
-        if len(partial.ranks) + len(self._absent - partial.ranks) >= self._world_size:
+        missing = self._world_size - len(partial.ranks)
+        if missing <= 0 or missing <= len(self._absent - partial.ranks):
             return self._complete(report.step)
         overdue_step = self._newest_step - self._lag_steps
-        overdue = [step for step in self._partials if step <= overdue_step]
-        if not overdue:
+        overdue = max((step for step in self._partials if step <= overdue_step), default=None)
+        if overdue is None:
             return []
-        self._absent |= set(range(self._world_size)) - self._partials[max(overdue)].ranks
-        return self._complete(max(overdue))
+        self._absent |= set(range(self._world_size)) - self._partials[overdue].ranks
+        return self._complete(overdue)
 
     def _complete(self, step: int) -> list[JudgedStep]:
         ready = sorted(s for s in self._partials if s <= step)

@@ -131,7 +131,9 @@ def three_ranks() -> dict[int, list[StepReport]]:
         return loss(0, 3 * step + rank) * (3.0 if step >= 60 else 1.0)
 
     return {
-        rank: [report(step, at(step, rank), rank=rank, sample_ids=(step,)) for step in range(1, 121)]
+        rank: [
+            report(step, at(step, rank), rank=rank, sample_ids=(step,)) for step in range(1, 121)
+        ]
         for rank in range(3)
     }
 

@@ -23,7 +23,7 @@ def test_detector_is_a_function_of_signals_and_its_own_frozen_settings(name: str
     assert detector.detect(Signals(SignalsConfig()), config) is None
     assert detector.detect.__module__ == f"watchdog.detectors.{name}"
     with pytest.raises(ValidationError, match="frozen"):
-        config.enabled = False
+        config.enabled = False  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", DETECTORS)

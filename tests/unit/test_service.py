@@ -1,7 +1,6 @@
 import math
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,8 +136,8 @@ def test_tick_carries_the_time_of_the_clock(service: Open) -> None:
 
 def test_history_tells_what_was_ordered(service: Open) -> None:
     made = service()
-    steps = [replace(r, sample_ids=(r.step,)) for r in burst()[2:]]  # type: ignore[type-var,attr-defined]
-    made.exchange([*started(), *steps])
+    losses = {s: math.nan if s >= 45 else CALM(0, s) for s in range(1, 48)}
+    made.exchange([*started(), *(report(s, x, sample_ids=(s,)) for s, x in losses.items())])
     assert made.lr_scale() == 0.5
     assert made.skip_samples() == (45, 46, 47)
 

@@ -90,11 +90,11 @@ class Progress:
 
 def detect(signals: Signals, config: Config) -> Finding | None:
     """Return the plateau; looked for now and then past a full window, and at each validation."""
-    if not _may_improve(signals, config):
+    is_block_full = signals.comparable_steps % (config.window_steps // _BLOCKS) == 0
+    if not (is_block_full or signals.has_new_validation) or not _may_improve(signals, config):
         return None
     window_steps = max(config.window_steps, math.ceil(config.window_ratio * signals.age_steps))
-    beyond_steps = signals.comparable_steps - window_steps
-    if beyond_steps >= 0 and signals.comparable_steps % (config.window_steps // _BLOCKS) == 0:
+    if is_block_full and signals.comparable_steps >= window_steps:
         finding = _flat_loss(signals, window_steps, config)
         if finding is not None:
             return finding

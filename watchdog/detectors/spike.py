@@ -30,7 +30,7 @@ class Config(DetectorConfig):
         3.0,
         gt=0,
         description="Half width of the forecast band: where a loss counts as recovered, and what "
-        "the median of shift_steps losses must exceed to be a suspicion.",
+        "the newest loss and the median of shift_steps losses must exceed to be a suspicion.",
     )
     shift_steps: int = Field(
         8, ge=3, le=64, description="Newest losses whose median is compared with the band."
@@ -70,8 +70,11 @@ def _suspect(signals: Signals, baseline: Baseline, config: Config) -> Finding | 
     if not signals.gap or signals.latest is None or signals.latest.step != signals.gap[-1][0]:
         return None
     step, loss = signals.gap[-1]
-    if baseline.excess(loss, step) >= config.suspect_sigmas:
+    newest = baseline.excess(loss, step)
+    if newest >= config.suspect_sigmas:
         return _finding(Level.SUSPECT, step, (step, loss), baseline, config.suspect_sigmas, config)
+    if newest < config.band_sigmas:
+        return None
     shift = list(signals.gap)[-config.shift_steps :]
     if len(shift) < config.shift_steps:
         return None
