@@ -108,7 +108,7 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     """
     value = (seed * 1_000_003 + step * 8_191 + rank * 131 + 17) % (2**32)
     torch.default_generator.manual_seed(value)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(value)
     np.random.seed(value)
     random.seed(value)
