@@ -60,12 +60,15 @@ class Progress:
         self._console = console
         self._mode = mode
         self._rate = StepRate()
+        self._attempt = 0
         self._live: Live | None = None
         self._shown_t_s: float | None = None
         self._shown_state = ""
 
     def update(self, snapshot: Snapshot) -> None:
         """Show the watchdog's newest view; times come from its `last_record_t_s`."""
+        if snapshot.attempt != self._attempt:
+            self._attempt, self._rate = snapshot.attempt, StepRate()
         t_s = snapshot.last_step_t_s or snapshot.last_record_t_s
         if t_s is not None and snapshot.step > 0:
             self._rate.add(t_s, snapshot.step)

@@ -236,6 +236,7 @@ class Session:
             step=self.step,
             epoch=self._position / self._size,
             lr=lr,
+            scheduled_lr=scheduled_lr(self.step, self.spec.train),
             step_s=now - self._step_started,
             data_s=self._data_s,
             samples=self._batch.size,

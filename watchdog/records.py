@@ -116,7 +116,8 @@ class StepReport(Record):
     samples; `grad_norm` is global (after the all-reduce, before clipping). `is_finite` is false
     when the step produced NaN or infinity, and then the optimizer step was not applied
     (`is_applied`). `sample_ids` are the ordinals (epoch x data set size + index) of this rank's
-    samples. `step_s` is the wall time of the step, `data_s` the part of it spent waiting for data,
+    samples. `lr` is the rate in use, `scheduled_lr` what the job's own schedule wants at this step.
+    `step_s` is the wall time of the step, `data_s` the part of it spent waiting for data,
     both in seconds.
     """
 
@@ -129,6 +130,7 @@ class StepReport(Record):
     loss: float | None = None
     grad_norm: float | None = None
     lr: float | None = None
+    scheduled_lr: float | None = None
     is_finite: bool = True
     is_applied: bool = True
     step_s: float | None = None

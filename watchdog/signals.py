@@ -268,8 +268,9 @@ class Signals:
         lr = judged.lr
         if lr is None or not math.isfinite(lr) or lr < 0:
             return
-        if self.lr_scale > 0:
-            self.max_lr = max(self.max_lr or 0.0, lr / self.lr_scale)
+        own_lr = judged.own_lr(self.lr_scale)
+        if own_lr is not None and math.isfinite(own_lr):
+            self.max_lr = max(self.max_lr or 0.0, own_lr)
         if self._last_lr is not None and lr > self._last_lr * (1 + 1e-6):
             self._compare_after(judged.step - 1)
         self._last_lr = lr

@@ -30,6 +30,13 @@ class JudgedStep:
     grad_norm: float | None
     lr: float | None
     is_finite: bool
+    scheduled_lr: float | None = None
+
+    def own_lr(self, lr_scale: float) -> float | None:
+        """Return the rate the job's own schedule wants, `lr_scale` being the multiplier on it."""
+        if self.scheduled_lr is not None:
+            return self.scheduled_lr
+        return self.lr / lr_scale if self.lr is not None and lr_scale > 0 else None
 
 
 @dataclass(slots=True)
@@ -40,6 +47,7 @@ class _Partial:
     losses: list[float] = field(default_factory=list)
     grad_norm: float | None = None
     lr: float | None = None
+    scheduled_lr: float | None = None
     is_finite: bool = True
     t_s: float = -math.inf
 
@@ -98,6 +106,7 @@ def _merge(partial: _Partial, report: StepReport) -> None:
         partial.grad_norm = report.grad_norm
     if partial.lr is None:
         partial.lr = report.lr
+        partial.scheduled_lr = report.scheduled_lr
     partial.is_finite = partial.is_finite and report.is_finite
     if math.isfinite(report.t_s):
         partial.t_s = max(partial.t_s, report.t_s)
@@ -111,6 +120,7 @@ def _judge(step: int, partial: _Partial) -> JudgedStep:
         loss=loss,
         grad_norm=partial.grad_norm,
         lr=partial.lr,
+        scheduled_lr=partial.scheduled_lr,
         is_finite=partial.is_finite and (loss is None or math.isfinite(loss)),
     )
 

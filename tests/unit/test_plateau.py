@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import Any
 
@@ -128,3 +129,20 @@ def test_progress_is_the_fall_between_the_halves(share: float) -> None:
 def test_progress_of_a_series_with_any_sign_is_relative_to_its_size() -> None:
     assert progress([-1.0] * 8 + [-3.0] * 8).fall == pytest.approx(1.0)
     assert progress([0.0] * 16).fall == 0.0
+
+
+@pytest.mark.parametrize(("scheduled", "is_acted_on"), [(0.01, True), (0.00001, False)])
+def test_a_rate_far_below_its_schedule_is_not_taken_for_annealing(
+    scheduled: float, is_acted_on: bool
+) -> None:
+    """A learning rate cut to nothing by accident freezes the loss; an annealed one does so too."""
+    core = Core(config(window_validations=6))
+    records: list[Record] = [*started()]
+    for step, loss in enumerate(flat_after(150, 900), start=1):
+        is_cut = step > 150
+        planned = scheduled if is_cut else 0.01
+        rate = 0.00001 if is_cut else 0.01
+        records.append(dataclasses.replace(report(step, loss, lr=rate), scheduled_lr=planned))
+        if step % 50 == 0:
+            records.append(evaluation(step, val_loss=4.0 * min(step, 150) ** -0.3))
+    assert bool(verdicts_of(observe_all(core, records))) is is_acted_on

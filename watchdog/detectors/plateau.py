@@ -128,14 +128,17 @@ def _noise(values: Sequence[float]) -> float:
 
 
 def _may_improve(signals: Signals, config: Config) -> bool:
-    """Whether the rate is neither warming up nor annealed; unknown rates are let pass.
+    """Whether the job's schedule is neither warming up nor annealed; unknown rates are let pass.
+
+    A rate that is far below its schedule is a fault, not annealing.
 
     Each rise of the rate starts the window anew, so warming up needs no rule of its own.
     """
     latest = signals.latest
-    if latest is None or latest.lr is None or signals.max_lr is None or signals.lr_scale <= 0:
+    own_lr = latest.own_lr(signals.lr_scale) if latest is not None else None
+    if own_lr is None or signals.max_lr is None:
         return True
-    return latest.lr / signals.lr_scale >= config.min_lr_ratio * signals.max_lr
+    return own_lr >= config.min_lr_ratio * signals.max_lr
 
 
 def _flat_loss(signals: Signals, window_steps: int, config: Config) -> Finding | None:
