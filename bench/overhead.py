@@ -1,10 +1,11 @@
-"""What Watchkeeper costs a step: a bare DDP loop against the session's, in alternating blocks.
+"""What Watchkeeper costs a step: a bare loop against the session's, in alternating blocks.
 
-Two ranks over gloo, a real watchdog actor on Ray, the same model and data in both loops. The bare
-loop loads its batches alike, clips and steps; the difference is seeding, doorbell, reflex and
-telemetry. Memory checkpoints are measured apart, at their configured interval.
+The same model and data in both loops; the bare one loads its batches alike, clips and steps, so
+the difference is seeding, doorbell, reflex and telemetry. With `--ranks 2`: DDP over gloo and a
+real watchdog actor on Ray, which shares the cores with the ranks. With `--ranks 1`: one process
+and a watchdog that answers at once, which leaves what the training process itself pays.
 
-    python -m bench.overhead [--job vesuvius] [--data FOLDER] [--blocks 20] [--json]
+    python -m bench.overhead [--ranks 2] [--job vesuvius] [--data FOLDER] [--blocks 20] [--json]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from runner.batches import BatchStream
+from runner.channel import Channel
 from runner.checkpoints import CheckpointStore
 from runner.device import Placement
 from runner.job import Job
@@ -35,18 +38,44 @@ from runner.submit import find_data
 from runner.task import TaskContext
 from runner.watchdog_link import ray_channel
 from watchdog.actor import NAMESPACE, actor_name
+from watchdog.records import Order, Record
 
 
-@ray.remote(num_cpus=1)
+class SilentChannel:
+    """A watchdog that takes everything and orders nothing."""
+
+    keeps_copies = False
+
+    def exchange(self, records: Sequence[Record]) -> Order | None:
+        """Take records in."""
+
+    def claim(self, key: str) -> int:
+        """Return 0: there are no drills here."""
+        return 0
+
+    def trust(self) -> Mapping[int, str]:
+        """Return nothing: there are no durable checkpoints here."""
+        return {}
+
+    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
+        """Keep nothing."""
+
+    def held(self, step: int) -> Mapping[str, Any] | None:
+        """Return None: nothing is kept."""
+        return None
+
+
 class Rank:
     """One rank with both loops over models of its own."""
 
-    def __init__(self, job: Job, rank: int, folder: str, run_id: str) -> None:
+    def __init__(self, job: Job, rank: int, ranks: int, folder: str, run_id: str) -> None:
         torch.set_num_threads(1)
-        dist.init_process_group(
-            "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-        )
-        place = Placement(rank, 2, torch.device("cpu"), local_world_size=2)
+        channel: Channel = SilentChannel()
+        if ranks > 1:
+            store_url = f"file://{folder}/store"
+            dist.init_process_group("gloo", init_method=store_url, rank=rank, world_size=ranks)
+            channel = ray_channel(ray.get_actor(actor_name(run_id), namespace=NAMESPACE))
+        place = Placement(rank, ranks, torch.device("cpu"), local_world_size=ranks)
         data = None if job.data_dir is None else Path(job.data_dir)
         context = TaskContext(
             train=job.spec.train,
@@ -54,10 +83,9 @@ class Rank:
             cache_dir=Path(job.cache_dir),
             device=place.device,
             rank=rank,
-            world_size=2,
+            world_size=ranks,
         )
         self._task = job.task_class()(job.task_config, context)
-        channel = ray_channel(ray.get_actor(actor_name(run_id), namespace=NAMESPACE))
         store = CheckpointStore(f"{folder}/checkpoints")
         self._session = Session(job.spec, AttemptPlan(), place, channel, store)
         torch.manual_seed(0)
@@ -65,7 +93,9 @@ class Rank:
         self._session.begin(model, self._task.build_optimizer(model), self._task.train_data())
         torch.manual_seed(0)
         bare = self._task.build_model()
-        self._bare = DistributedDataParallel(bare, gradient_as_bucket_view=True)
+        self._bare: torch.nn.Module = bare
+        if ranks > 1:
+            self._bare = DistributedDataParallel(bare, gradient_as_bucket_view=True)
         self._optimizer = self._task.build_optimizer(bare)
         train, source = job.spec.train, self._task.train_data()
         self._batches = BatchStream(
@@ -74,7 +104,7 @@ class Rank:
                 size=len(source), batch_size=train.batch_size, seed=train.seed, position=position
             ),
             rank=rank,
-            world_size=2,
+            world_size=ranks,
             seed=train.seed,
         )
 
@@ -105,28 +135,42 @@ class Rank:
         return seconds
 
 
-def measure(job: Job, blocks: int, steps: int) -> dict[str, Any]:
-    """Return medians in seconds, and the extra of each pair of blocks."""
+def measure(job: Job, ranks: int, blocks: int, steps: int) -> dict[str, Any]:
+    """Return medians in microseconds, and the extra of each pair of blocks."""
     with tempfile.TemporaryDirectory() as folder:
+        if ranks == 1:
+            alone = Rank(job, 0, 1, folder, "")
+            return _compare(lambda name: getattr(alone, name)(steps), blocks)
         run_id = f"bench-{time.time_ns()}"
         run_dir = Path(folder) / run_id
         run_dir.mkdir()
         backend = RayBackend(job, run_id, run_dir, f"{folder}/checkpoints")
         backend.start()
-        ranks = [Rank.remote(job, rank, folder, run_id) for rank in (0, 1)]  # type: ignore[attr-defined]
-        for warm in ("bare_block", "guarded_block"):
-            ray.get([getattr(r, warm).remote(steps) for r in ranks])
-        bare, guarded, extra = [], [], []
-        for number in range(blocks):
-            order = ("bare_block", "guarded_block")
-            found = {}
-            for name in order if number % 2 else order[::-1]:
-                first, second = ray.get([getattr(r, name).remote(steps) for r in ranks])
-                found[name] = statistics.median([*first, *second])
-            bare.append(found["bare_block"])
-            guarded.append(found["guarded_block"])
-            extra.append(found["guarded_block"] - found["bare_block"])
-        backend.close()
+        actor = ray.remote(num_cpus=1)(Rank)
+        group = [actor.remote(job, rank, ranks, folder, run_id) for rank in range(ranks)]
+
+        def run(name: str) -> list[float]:
+            parts = ray.get([getattr(member, name).remote(steps) for member in group])
+            return [seconds for part in parts for seconds in part]
+
+        try:
+            return _compare(run, blocks)
+        finally:
+            for member in group:
+                ray.kill(member)
+            backend.close()
+
+
+def _compare(run: Callable[[str], list[float]], blocks: int) -> dict[str, Any]:
+    order = ("bare_block", "guarded_block")
+    for name in order:
+        run(name)  # warm-up
+    bare, guarded, extra = [], [], []
+    for number in range(blocks):
+        found = {n: statistics.median(run(n)) for n in (order if number % 2 else order[::-1])}
+        bare.append(found["bare_block"])
+        guarded.append(found["guarded_block"])
+        extra.append(found["guarded_block"] - found["bare_block"])
     quartiles = statistics.quantiles(extra, n=4)
     return {
         "bare_step_us": statistics.median(bare) * 1e6,
@@ -135,7 +179,6 @@ def measure(job: Job, blocks: int, steps: int) -> dict[str, Any]:
         "extra_us_quartiles": [quartiles[0] * 1e6, quartiles[2] * 1e6],
         "extra_ratio": quartiles[1] / statistics.median(bare),
         "blocks": blocks,
-        "steps_per_block": steps,
     }
 
 
@@ -144,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", default="template")
     parser.add_argument("--data")
+    parser.add_argument("--ranks", type=int, default=2, choices=(1, 2))
     parser.add_argument("--blocks", type=int, default=20)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--memory-every", type=int, default=10**6)
@@ -160,14 +204,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         job = find_data(args.job, resolved, Path(cache))
         job.prepare()
-        found = measure(job, args.blocks, args.steps)
+        found = measure(job, args.ranks, args.blocks, args.steps)
     if args.json:
-        print(json.dumps({"job": args.job, **found}))
+        print(json.dumps({"job": args.job, "ranks": args.ranks, **found}))
         return
     low, high = found["extra_us_quartiles"]
     print(
-        f"{args.job}: bare step {found['bare_step_us']:.0f} us, with Watchkeeper "
-        f"{found['guarded_step_us']:.0f} us; extra {found['extra_us']:.0f} us "
+        f"{args.job}, ranks {args.ranks}: bare step {found['bare_step_us']:.0f} us, "
+        f"with Watchkeeper {found['guarded_step_us']:.0f} us; extra {found['extra_us']:.0f} us "
         f"[{low:.0f}, {high:.0f}] = {found['extra_ratio']:.2%} of a step"
     )
 

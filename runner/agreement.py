@@ -1,8 +1,8 @@
 """How all ranks obey one order at the same step.
 
 Orders reach the ranks at different moments. A rank that has heard of one rings: its flag becomes
-the gradient of an extra one-element parameter, which travels in DDP's own all-reduce, so that all
-ranks see the ring in the same step and no step pays for a collective of its own. Then the ranks
+the gradient of an extra one-element parameter, tied to the loss, which travels in DDP's own
+all-reduce, so that all ranks see the ring in the same step and no step pays for a collective. Then the ranks
 gather what each knows over a gloo group of their own, and obey the newest order.
 
 On a GPU the flag is read `LAG_STEPS` steps later on every rank, from a copy that has long ended, so
@@ -14,7 +14,6 @@ Runs in: worker.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,71 +24,54 @@ from torch import nn
 LAG_STEPS = 2
 
 
-class _Ring(torch.autograd.Function):
-    """Identity on the model's output; on the way back it gives the control parameter the flag."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, output: torch.Tensor, control: torch.Tensor, flag: torch.Tensor
-    ) -> torch.Tensor:
-        ctx.flag = flag
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        return grads[0], ctx.flag.clone(), None
-
-
 class RingingModel(nn.Module):
     """The job's model with the control parameter beside it; what DDP wraps."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         super().__init__()
         self.model = model
-        self.control = nn.Parameter(torch.zeros(1, device=device))
-        self.flag = torch.zeros(1, device=device)
+        self.control = nn.Parameter(torch.zeros((), device=device))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the model's output, each differentiable tensor of it tied to the control."""
-        return self._tie(self.model(*args, **kwargs))
-
-    def _tie(self, output: Any) -> Any:
-        if isinstance(output, torch.Tensor):
-            if not output.requires_grad:
-                return output
-            return _Ring.apply(output, self.control, self.flag)  # type: ignore[no-untyped-call]
-        if isinstance(output, Mapping):
-            return {key: self._tie(value) for key, value in output.items()}
-        if isinstance(output, (list, tuple)):
-            return type(output)(self._tie(value) for value in output)
-        return output
+        """Return the model's output; the control parameter joins at the loss."""
+        return self.model(*args, **kwargs)
 
 
 class Doorbell:
-    """Rings and listens on one rank; with a single rank it hears itself."""
+    """Rings and listens on one rank; with a single rank it hears itself and costs nothing."""
 
-    def __init__(self, model: RingingModel) -> None:
-        self._model = model
-        self._device = model.control.device
-        self._lag = LAG_STEPS if self._device.type == "cuda" else 0
+    def __init__(self, model: RingingModel, world_size: int) -> None:
+        self._control = model.control
+        self._is_alone = world_size == 1
+        self._lag = LAG_STEPS if self._control.is_cuda else 0
+        self._flags = {is_on: torch.full_like(model.control, float(is_on)) for is_on in (0, 1)}
         self._heard: deque[tuple[torch.Tensor, torch.cuda.Event]] = deque()
         self._is_ringing = False
 
     def ring(self, is_wanted: bool) -> None:
-        """Set or clear this rank's flag for the coming backward pass; call before forward."""
-        self._model.control.grad = None
-        if is_wanted != self._is_ringing:
-            self._is_ringing = is_wanted
-            self._model.flag = torch.full((1,), float(is_wanted), device=self._device)
+        """Set or clear this rank's ring for the coming backward pass; call before it."""
+        self._is_ringing = is_wanted
+        self._control.grad = None
+
+    def tie(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the loss with the control parameter in its graph; its value is unchanged.
+
+        The parameter is 0 and its gradient is the flag. Call it last, on what `backward` gets: a
+        loss that is NaN, or a NaN on its way back, must not reach the control.
+        """
+        if self._is_alone:
+            return loss
+        return loss + self._control * self._flags[self._is_ringing]
 
     def listen(self) -> bool:
         """Whether any rank rang (`LAG_STEPS` steps ago on a GPU); call after each backward."""
-        grad = self._model.control.grad
-        if grad is None:
-            return False
+        if self._is_alone:
+            return self._is_ringing
+        grad = self._control.grad
+        assert grad is not None, "backward went over a loss that was tied"
         if self._lag == 0:
             return bool(grad.item() > 0)
-        host = torch.empty(1, pin_memory=True).copy_(grad, non_blocking=True)
+        host = torch.empty((), pin_memory=True).copy_(grad, non_blocking=True)
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
         self._heard.append((host, copied))

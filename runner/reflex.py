@@ -27,21 +27,29 @@ class StepOutcome:
 
 
 class Reflex:
-    """Clips, and applies the optimizer step only when the gradient norm is finite."""
+    """Clips, and applies the optimizer step only when the gradient norm is finite.
+
+    `is_on_device` says whether a fused optimizer is handed the flag (None: on a GPU); otherwise
+    the host asks for the number, which on a CPU it has anyway.
+    """
 
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
         clip_norm: float | None,
         scaler: torch.amp.GradScaler | None = None,
+        *,
+        is_on_device: bool | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._parameters = [p for g in optimizer.param_groups for p in g["params"]]
         self._clip_norm = float("inf") if clip_norm is None else clip_norm
         self._scaler = scaler
         # The protocol GradScaler uses: such an optimizer reads `found_inf` and skips on the device.
-        self._skips_on_device = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
-        if not self._skips_on_device and any(p.is_cuda for p in self._parameters):
+        is_on_gpu = any(p.is_cuda for p in self._parameters)
+        is_fused = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+        self._skips_on_device = is_fused and (is_on_gpu if is_on_device is None else is_on_device)
+        if is_on_gpu and not is_fused:
             _log.warning(
                 "%s cannot skip a bad step on the GPU, so each step waits for the host; "
                 "build the optimizer with fused=True to avoid it",

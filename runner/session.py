@@ -97,7 +97,7 @@ class Session:
         place, train = self.placement, self.spec.train
         self.bare_model = model
         self._ringing = RingingModel(model, place.device)
-        self._bell = Doorbell(self._ringing)
+        self._bell = Doorbell(self._ringing, place.world_size)
         self.model: nn.Module = self._ringing
         if place.world_size > 1:
             ids = [place.device.index or 0] if place.device.type == "cuda" else None
@@ -189,13 +189,15 @@ class Session:
         DDP averages over ranks, so a rank's weight is its share of the samples times the ranks.
         """
         weight = samples * self.placement.world_size / self._batch.global_size
-        loss = self._drills.distort_loss(loss) * weight
+        loss = self._drills.distort_loss(loss)
+        if weight != 1.0:
+            loss = loss * weight
         if self._scaler is not None:
             loss = self._scaler.scale(loss)
         with contextlib.ExitStack() as stack:
             if not is_last and isinstance(self.model, DistributedDataParallel):
                 stack.enter_context(self.model.no_sync())
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._bell.tie(loss).backward()  # type: ignore[no-untyped-call]
 
     def finish_step(self, loss: torch.Tensor) -> None:
         """Apply the step if it is finite, report it, keep checkpoints, obey what was ordered.

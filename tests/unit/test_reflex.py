@@ -22,9 +22,10 @@ def parameter(gradient: float) -> torch.nn.Parameter:
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_bad_gradient_leaves_weights_and_moments_alone(make, bad) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("is_on_device", [True, False])
+def test_a_bad_gradient_leaves_weights_and_moments_alone(make, bad, is_on_device) -> None:  # type: ignore[no-untyped-def]
     weight = parameter(1.0)
-    reflex = Reflex(optimizer := make([weight]), clip_norm=1.0)
+    reflex = Reflex(optimizer := make([weight]), clip_norm=1.0, is_on_device=is_on_device)
     reflex.step()
     before = weight.detach().clone()
     moments = [t.clone() for s in optimizer.state.values() for t in s.values()]
