@@ -115,7 +115,7 @@ class Rank:
             started = time.perf_counter()
             [(part, _)] = self._batches.next().parts
             self._optimizer.zero_grad(set_to_none=True)
-            self._task.training_step(self._bare, part).backward()
+            self._task.training_step(self._bare, part).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self._bare.parameters(), 1.0)
             self._optimizer.step()
             seconds.append(time.perf_counter() - started)

@@ -2,8 +2,8 @@
 
 Orders reach the ranks at different moments. A rank that has heard of one rings: its flag becomes
 the gradient of an extra one-element parameter, tied to the loss, which travels in DDP's own
-all-reduce, so that all ranks see the ring in the same step and no step pays for a collective. Then the ranks
-gather what each knows over a gloo group of their own, and obey the newest order.
+all-reduce, so that all ranks see the ring in the same step and no step pays for a collective. Then
+the ranks gather what each knows over a gloo group of their own, and obey the newest order.
 
 On a GPU the flag is read `LAG_STEPS` steps later on every rank, from a copy that has long ended, so
 that listening never makes the host wait for the device.

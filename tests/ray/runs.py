@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -54,7 +55,14 @@ def lines(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
 class Submitted:
     """A run under way in a process of its own."""
 
-    def __init__(self, runs_dir: Path, name: str, *arguments: str, command: str = "submit") -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        name: str,
+        *arguments: str,
+        command: str = "submit",
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder = runs_dir / name
         run = ["--run", name] if command == "submit" else [name]
         job = ["--job", "template"] if command == "submit" else []
@@ -63,7 +71,7 @@ class Submitted:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )
 
     def finish(self, timeout_s: float = 180.0) -> Finished:

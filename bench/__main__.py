@@ -1,0 +1,93 @@
+"""Measures what the goals name and writes docs/BENCHMARKS.md: `make bench`.
+
+python -m bench [--data FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_PAGE = Path("docs/BENCHMARKS.md")
+
+
+def run(module: str, *arguments: str) -> dict[str, Any]:
+    """Return the figures of one benchmark, run in a process of its own."""
+    command = [sys.executable, "-m", module, *arguments, "--json"]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def overhead_row(found: dict[str, Any]) -> str:
+    """Return a table row of one overhead measurement."""
+    low, high = found["extra_us_quartiles"]
+    return (
+        f"| {found['job']} | {found['ranks']} | {found['bare_step_us']:.0f} | "
+        f"{found['extra_us']:.0f} [{low:.0f}, {high:.0f}] | {found['extra_ratio']:.2%} |"
+    )
+
+
+def page(overheads: list[dict[str, Any]], recovery: dict[str, Any]) -> str:
+    """Return the page."""
+    rollback = recovery["rollback"]
+    cores = os.cpu_count()
+    return f"""# Benchmarks
+
+Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {cores} cores, {platform.machine()},
+Python {platform.python_version()}, CPU only. Machines are noisy: compare within a row, not across
+days.
+
+## What a step pays
+
+`python -m bench.overhead`: a bare loop against the session's in alternating blocks. With 2 ranks
+the watchdog runs on the same {cores} cores as the ranks; with 1 rank it answers at once, which
+leaves what the training process itself pays. Quartiles in brackets.
+
+| job | ranks | bare step, us | extra, us | share |
+|---|---|---|---|---|
+{chr(10).join(overhead_row(found) for found in overheads)}
+
+## How fast a run is healed
+
+`python -m bench.recovery`: the template job on two workers (steps of about 2 ms), against Ray
+Train's own restart of a two-worker group after an exception, one after the other.
+
+| what | seconds | Ray Train's restart / this |
+|---|---|---|
+| NaN burst: last step before the rollback to the first healthy step | \
+{rollback["last_step_to_healthy_step_s"]:.3f} | {recovery["rollback_speedup"]:.0f} |
+| of which: ranks agreed to state restored | {rollback["agreement_to_restored_s"]:.4f} | |
+| NaN burst: first bad step to the first healthy step | \
+{rollback["first_bad_step_to_healthy_step_s"]:.3f} | |
+| worker killed: last step to the first step of the next attempt | \
+{recovery["kill_to_first_step_s"]:.1f} | {recovery["kill_speedup"]:.2f} |
+| Ray Train alone, exception | {recovery["ray_train_exception_to_first_step_s"]:.1f} | 1 |
+"""
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", help="data folder of the vesuvius job; else generated volumes")
+    args = parser.parse_args()
+    data = ["--data", args.data] if args.data else []
+    overheads = [
+        run("bench.overhead", "--ranks", "1", "--blocks", "30", "--steps", "200"),
+        run("bench.overhead", "--ranks", "2", "--blocks", "20", "--steps", "200"),
+        run("bench.overhead", "--ranks", "1", "--job", "vesuvius", "--steps", "20", *data),
+        run("bench.overhead", "--ranks", "2", "--job", "vesuvius", "--steps", "20", *data),
+    ]
+    _PAGE.write_text(page(overheads, run("bench.recovery")), encoding="utf-8")
+    print(f"wrote {_PAGE}")
+
+
+if __name__ == "__main__":
+    main()

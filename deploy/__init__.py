@@ -1,0 +1,1 @@
+"""What operators need. Runs in: anywhere."""
