@@ -14,6 +14,7 @@ import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -174,7 +175,9 @@ def _drive(
     show = progress_for(Console(), is_silent=args.json)
     show.say(f"run {run.run_id} in {run.path}")
     try:
-        code = drive(run, resolved, job=job, is_resumed=is_resumed, show=show)
+        # Ray prints the death of a worker to standard output, which --json keeps for one document.
+        with redirect_stdout(sys.stderr if args.json else sys.stdout):
+            code = drive(run, resolved, job=job, is_resumed=is_resumed, show=show)
     except WatchkeeperError:
         raise
     except Exception as error:

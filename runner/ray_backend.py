@@ -92,6 +92,7 @@ class RayBackend:
                 "plan": plan,
                 "run_id": self._run_id,
                 "checkpoints": self._checkpoints,
+                "log": str(self._run_dir / "logs" / f"attempt_{plan.attempt}"),
             },
             scaling_config=ScalingConfig(
                 num_workers=low if low == high else (low, high),
@@ -196,6 +197,18 @@ def _train_loop(config: dict[str, Any]) -> AttemptReturn:
         local_world_size=context.get_local_world_size(),
         autocast=choose_autocast(job.spec.train.precision, device),
     )
+    _log_to(Path(f"{config['log']}_rank_{placement.rank}.log"))
     actor = ray.get_actor(actor_name(config["run_id"]), namespace=NAMESPACE)
     threading.current_thread().name = f"rank-{placement.rank}"
     return run_attempt(job, config["plan"], placement, ray_channel(actor), config["checkpoints"])
+
+
+def _log_to(path: Path) -> None:
+    """Send what this worker logs to a file of its own in the run's folder; `make logs` shows it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in ("runner", "watchdog", "jobs"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)

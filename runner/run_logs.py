@@ -7,34 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.driver_lock import is_driven
 from runner.ledger_words import clock_time, ledger_sentence
 from runner.runs import RunFolder
+from runner.tail import LineTail
 
 _POLL_S = 0.5
-
-
-@dataclass(slots=True)
-class LineTail:
-    """Reads the complete lines that were added to a growing file since the last call."""
-
-    path: Path
-    _offset: int = field(default=0, init=False)
-
-    def new_lines(self) -> list[str]:
-        """Return the lines that are complete by now; the one being written waits."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-        except OSError:
-            return []
-        end = content.rfind(b"\n") + 1
-        self._offset += end
-        return content[:end].decode("utf-8", errors="replace").splitlines()
 
 
 def log_lines(

@@ -5,6 +5,7 @@ Runs in: worker.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from runner.recovery import AttemptPlan
 from runner.session import Session
 from runner.task import TaskContext
 from watchdog.records import OrderKind
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ def run_attempt(
     try:
         metrics = train(task, session)
     except BaseException:
+        _log.exception("rank %d fails at step %d", placement.rank, session.step + 1)
         session.abandon()
         raise
     return AttemptReturn(session.step, session.stopped_by, metrics, dict(task.trivial_metrics()))

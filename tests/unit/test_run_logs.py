@@ -12,8 +12,9 @@ import pytest
 
 from runner.driver_lock import driver_lock
 from runner.ledger_words import clock_time, ledger_sentence
-from runner.run_logs import LineTail, log_lines
+from runner.run_logs import log_lines
 from runner.runs import RunFolder
+from runner.tail import LineTail
 from watchdog.records import LedgerKind
 
 
