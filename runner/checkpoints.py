@@ -21,6 +21,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import fsspec.core
+import pyarrow
 import torch
 from pyarrow import fs
 
@@ -43,7 +45,7 @@ class SavedCheckpoint:
 
 
 class CheckpointStore:
-    """The durable checkpoints of one run, at `location`: a folder, or a URL pyarrow knows.
+    """The durable checkpoints of a run, at `location`: a folder or a URL pyarrow or fsspec knows.
 
     Raises:
         CheckpointError: the location cannot be used.
@@ -51,16 +53,7 @@ class CheckpointStore:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        try:
-            if "://" in location:
-                self._fs, self._root = fs.FileSystem.from_uri(location)
-            else:
-                self._fs, self._root = fs.LocalFileSystem(), str(Path(location).resolve())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"cannot use {location} for checkpoints: {error}; "
-                "the place is set by checkpoints.path"
-            ) from error
+        self._fs, self._root = _open(location)
         self._is_local = isinstance(self._fs, fs.LocalFileSystem)
 
     def steps(self) -> tuple[int, ...]:
@@ -199,6 +192,23 @@ class CheckpointStore:
             self._remove(folder)
         except OSError as error:
             _log.warning("left %s behind: %s", folder, error)
+
+
+def _open(location: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a place and the path in it: pyarrow's own, else any of fsspec's."""
+    if "://" not in location:
+        return fs.LocalFileSystem(), str(Path(location).resolve())
+    try:
+        try:
+            filesystem, path = fs.FileSystem.from_uri(location)
+        except pyarrow.ArrowInvalid:  # a scheme pyarrow does not know
+            other, path = fsspec.core.url_to_fs(location)
+            filesystem = fs.PyFileSystem(fs.FSSpecHandler(other))
+    except (OSError, ValueError, ImportError) as error:
+        raise CheckpointError(
+            f"cannot use {location} for checkpoints: {error}; the place is set by checkpoints.path"
+        ) from error
+    return filesystem, path.rstrip("/")
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -142,7 +142,9 @@ def _fit(trainer: TorchTrainer) -> AttemptResult:
         returned = trainer.fit().return_value
     except ray.train.WorkerGroupError as error:
         return _worker_failure(error)
-    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+    except ray.train.TrainingFailedError as error:  # Ray Train's own controller gave up
+        return AttemptResult(Outcome.EXCEPTION, error=str(error).strip())
+    except ray.exceptions.RayError as error:  # its controller is dead
         return AttemptResult(Outcome.WORKER_DIED, error=_first_line(error))
     assert isinstance(returned, AttemptReturn), "rank 0 returns how it ended"
     return to_result(returned)

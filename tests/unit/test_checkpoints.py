@@ -57,6 +57,19 @@ def test_a_url_is_as_good_as_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere" / "step_00000008" / "manifest.json").is_file()
 
 
+def test_a_file_system_of_fsspec_will_do() -> None:
+    store = CheckpointStore("memory://bucket/run")
+    store.save(tree(0.5), info(8), {})
+    store.save(tree(0.7), info(16), {})
+    store.set_trust(8, "trusted")
+    assert store.steps() == (8, 16)
+    assert store.manifest(8)["trust"] == "trusted"
+    store.remove(8)
+    assert store.steps() == (16,)
+    loaded, _ = store.load(16)
+    assert float(loaded["model"]["w"][0, 0]) == pytest.approx(0.7)
+
+
 def test_a_place_that_does_not_exist_is_named() -> None:
     with pytest.raises(CheckpointError, match=r"checkpoints\.path"):
         CheckpointStore("nowhere://bucket/x")
