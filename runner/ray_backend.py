@@ -59,7 +59,8 @@ class RayBackend:
             os.environ.setdefault(name, value)
         if not ray.is_initialized():
             ray.init(
-                address=os.environ.get("RAY_ADDRESS"),
+                # Without "local" Ray would join whatever cluster runs on this machine.
+                address=os.environ.get("RAY_ADDRESS") or "local",
                 namespace=NAMESPACE,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
