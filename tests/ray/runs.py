@@ -89,13 +89,20 @@ class Submitted:
         trace = self.folder / "trace.jsonl"
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, "the run ended early"
+            if self.process.poll() is not None:
+                raise AssertionError(f"the run ended early:\n{self.process.communicate()[0]}")
             if trace.exists() and any(
                 line.get("kind") == "step" and line["step"] >= step for line in whole_lines(trace)
             ):
                 return
             time.sleep(0.05)
         raise AssertionError(f"step {step} did not come in {timeout_s} s")
+
+    def close(self) -> None:
+        """Kill what is left of the run's driver; its Ray ends with it."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ray.runs import Submitted
+from tests.ray.runs import Submitted, descendants
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -35,8 +37,21 @@ def cluster(tmp_path: Path) -> Iterator[Mapping[str, str]]:
             _wait_for(port, head)
             yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}
         finally:
-            head.terminate()
-            head.wait(timeout=30)
+            _end(head)
+
+
+def _end(head: subprocess.Popen[bytes]) -> None:
+    """End the head node and every process it started, by their ids."""
+    family = descendants(head.pid)
+    head.terminate()
+    try:
+        head.wait(timeout=5)
+    except subprocess.TimeoutExpired:  # `ray start --block` may wait for its own children for ever
+        head.kill()
+        head.wait()
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _wait_for(port: int, head: subprocess.Popen[bytes]) -> None:
