@@ -15,9 +15,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 STEPS = 400
 
 
-def submit(runs_dir: Path, name: str, *, drill: str | None = None, steps: int = STEPS) -> Submitted:
+def submit(
+    runs_dir: Path, name: str, *settings: str, drill: str | None = None, steps: int = STEPS
+) -> Submitted:
     drilled = ["--drill", drill] if drill else []
-    return Submitted(runs_dir, name, "--set", f"train.max_steps={steps} watchdog.port=0", *drilled)
+    wanted = " ".join((f"train.max_steps={steps} watchdog.port=0", *settings))
+    return Submitted(runs_dir, name, "--set", wanted, *drilled)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,9 @@ def test_a_lost_worker_costs_a_restart_and_few_steps(
 
 
 def test_a_crash_loop_halts_with_a_diagnosis(runs_dir: Path) -> None:
-    run = submit(runs_dir, "loop", drill="exception@step=100,times=99", steps=150).finish()
+    budget = "watchdog.policy.budgets.crash=1"  # each restart costs a cluster's start-up here
+    endless = "exception@step=100,times=99"
+    run = submit(runs_dir, "loop", budget, drill=endless, steps=150).finish()
     assert run.code == 3, run.output
     assert run.result["state"] == "halted"
     assert run.ledger("verdict")[-1]["action"] == "halt"
