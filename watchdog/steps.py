@@ -21,7 +21,8 @@ class JudgedStep:
     """One optimizer step over all ranks that reported it.
 
     `loss` is the mean over the ranks (None: nobody reported one; it may be NaN); `grad_norm` and
-    `lr` are the same on every rank. `t_s` is the newest report's.
+    `lr` are the same on every rank. `t_s` is the newest report's. `is_applied` is false when the
+    optimizer step was skipped on any rank.
     """
 
     step: int
@@ -30,6 +31,8 @@ class JudgedStep:
     grad_norm: float | None
     lr: float | None
     is_finite: bool
+    epoch: float | None = None
+    is_applied: bool = True
 
 
 @dataclass(slots=True)
@@ -40,7 +43,9 @@ class _Partial:
     losses: list[float] = field(default_factory=list)
     grad_norm: float | None = None
     lr: float | None = None
+    epoch: float | None = None
     is_finite: bool = True
+    is_applied: bool = True
     t_s: float = -math.inf
 
 
@@ -98,7 +103,10 @@ def _merge(partial: _Partial, report: StepReport) -> None:
         partial.grad_norm = report.grad_norm
     if partial.lr is None:
         partial.lr = report.lr
+    if partial.epoch is None:
+        partial.epoch = report.epoch
     partial.is_finite = partial.is_finite and report.is_finite
+    partial.is_applied = partial.is_applied and report.is_applied
     if math.isfinite(report.t_s):
         partial.t_s = max(partial.t_s, report.t_s)
 
@@ -112,6 +120,8 @@ def _judge(step: int, partial: _Partial) -> JudgedStep:
         grad_norm=partial.grad_norm,
         lr=partial.lr,
         is_finite=partial.is_finite and (loss is None or math.isfinite(loss)),
+        epoch=partial.epoch,
+        is_applied=partial.is_applied,
     )
 
 
