@@ -12,7 +12,7 @@ SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
-export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
 .PHONY: help setup setup-servers submit resume stop status logs list report replay \
@@ -44,8 +44,9 @@ list: $(STAMP) ## all runs, the latest first
 report: $(STAMP) ## write the report of a run again: RUN=
 	@$(PY) -m runner report --run "$$RUN" $(RUNS_OPTION)
 
-replay: $(STAMP) ## what would the watchdog have done on this log? LOG=file [FORMAT= CONFIG=job.yaml]
-	@$(PY) -m watchdog replay "$$LOG" $${FORMAT:+--format "$$FORMAT"} $${CONFIG:+--config "$$CONFIG"}
+replay: $(STAMP) ## what would the watchdog have done on these logs? LOG="file ..." [FORMAT= CONFIG=job.yaml JSON=1]
+	@set -- "$$LOG"; [ -e "$$LOG" ] || set -- $$LOG; \
+	$(PY) -m watchdog replay "$$@" $${FORMAT:+--format "$$FORMAT"} $${CONFIG:+--config "$$CONFIG"} $${JSON:+--json}
 
 fmt: $(STAMP) ## format the code and repair what the linter can
 	$(PY) -m ruff check --fix-only --quiet . ; $(PY) -m ruff format .

@@ -121,6 +121,7 @@ class CheckpointWriter:
                 seconds=time.monotonic() - started,
                 size_bytes=saved.size_bytes,
                 path=saved.path,
+                held_steps=self._store.steps(),
             )
         )
 

@@ -30,10 +30,12 @@ class AttemptPlan:
     generation: int = 0
     restore: tuple[RestorePoint, ...] = (RestorePoint(0, None),)
     lr_scale: float = 1.0
+    lr_from_scale: float = 0.0
     lr_anchor_step: int = 0
     rewarmup_steps: int = 0
     min_lr: float = 0.0
     skip_samples: tuple[int, ...] = field(default=())
+    reset_momentum: bool = False
 
 
 def plan_rollback(

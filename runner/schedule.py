@@ -32,18 +32,27 @@ def scheduled_lr(step: int, train: TrainConfig) -> float:
 class LrControl:
     """The watchdog's hold on the rate: `scale` reached over `rewarmup_steps` after `anchor_step`.
 
-    `floor` is the least rate the watchdog may cause; a schedule that is lower by itself is kept.
+    It is reached from `from_scale`: 0 after a rollback, else the one that was in force up to the
+    anchor. `floor` is the least rate the watchdog may cause; a schedule that is lower by itself is
+    kept.
     """
 
     scale: float = 1.0
     anchor_step: int = 0
     rewarmup_steps: int = 0
     floor: float = 0.0
+    from_scale: float = 0.0
 
     def lr(self, step: int, scheduled: float) -> float:
         """Return the rate to use at `step`, given the job's own."""
-        target = max(scheduled * self.scale, min(scheduled, self.floor))
         into = step - self.anchor_step
+        if into <= 0 and self.from_scale > 0:
+            return self._held(scheduled, self.from_scale)
+        target = self._held(scheduled, self.scale)
         if 0 < into <= self.rewarmup_steps:
-            return target * into / (self.rewarmup_steps + 1)
+            start = self._held(scheduled, self.from_scale) if self.from_scale > 0 else 0.0
+            return start + (target - start) * into / (self.rewarmup_steps + 1)
         return target
+
+    def _held(self, scheduled: float, scale: float) -> float:
+        return max(scheduled * scale, min(scheduled, self.floor))

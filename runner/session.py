@@ -42,6 +42,7 @@ from watchdog.errors import RollbackFailed
 from watchdog.records import (
     AttemptStarted,
     EvalReport,
+    LrChanged,
     Order,
     OrderKind,
     RollbackDone,
@@ -72,7 +73,11 @@ class Session:
         self._channel = channel
         self._generation = plan.generation
         self._lr_control = LrControl(
-            plan.lr_scale, plan.lr_anchor_step, plan.rewarmup_steps, plan.min_lr
+            plan.lr_scale,
+            plan.lr_anchor_step,
+            plan.rewarmup_steps,
+            plan.min_lr,
+            plan.lr_from_scale,
         )
         self._skip = frozenset(plan.skip_samples)
         self._obeyed_order = 0
@@ -123,6 +128,8 @@ class Session:
         )
         self._position = 0
         point = self._restore_first()
+        if self._plan.reset_momentum:
+            self._optimizer.state.clear()
         self._batches.seek(self._position, self._skip)
         if place.rank == 0:
             self._telemetry.send(
@@ -134,6 +141,7 @@ class Session:
                     storage=point.storage,
                     generation=self._generation,
                     lr_scale=self._lr_control.scale,
+                    dataset_size=self._size,
                 )
             )
         self._remember()
@@ -357,12 +365,36 @@ class Session:
         order: Order = max(orders, key=lambda o: o.order_id)
         self._obeyed_order = order.order_id
         self._bell.reset()
+        if order.kind is OrderKind.SET_LR and order.verdict is not None:
+            self._set_scale(order.verdict)
+            return
         if order.kind is not OrderKind.ROLLBACK or order.verdict is None:
             self.stopped_by = order.kind
             return
         memory = set.intersection(*(set(steps) for _, steps, _ in known))
         durable = {step for _, _, steps in known for step in steps}
         self._roll_back(order.verdict, memory, durable, started)
+
+    def _set_scale(self, verdict: Verdict) -> None:
+        """Change the multiplier on the rate from the next step on, without going back."""
+        self._lr_control = LrControl(
+            verdict.lr_scale,
+            self.step,
+            verdict.rewarmup_steps,
+            verdict.min_lr,
+            self._lr_control.scale,
+        )
+        if self.placement.rank == 0:
+            self._telemetry.send(
+                LrChanged(
+                    t_s=time.time(),
+                    attempt=self._plan.attempt,
+                    generation=self._generation,
+                    verdict_id=verdict.verdict_id,
+                    step=self.step,
+                    lr_scale=verdict.lr_scale,
+                )
+            )
 
     def _roll_back(
         self, verdict: Verdict, memory: set[int], durable: set[int], started: float
@@ -382,6 +414,8 @@ class Session:
             )
         self._adopt(*loaded)
         self._require_equal_weights(point)
+        if verdict.reset_momentum:
+            self._optimizer.state.clear()
         self._vault.drop_after(point.step)
         self._generation += 1
         skipped = self._batches.whole_batches(verdict.skip_samples)

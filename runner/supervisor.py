@@ -214,8 +214,10 @@ def plan_attempt(
             trusted_steps=history.trusted_steps if is_numeric else None,
         ),
         lr_scale=history.lr_scale,
+        lr_from_scale=history.lr_from_scale,
         lr_anchor_step=history.lr_anchor_step,
         rewarmup_steps=history.rewarmup_steps,
         min_lr=history.min_lr,
         skip_samples=history.skip_samples,
+        reset_momentum=verdict is not None and verdict.reset_momentum,
     )

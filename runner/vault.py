@@ -88,6 +88,7 @@ class Vault:
                     storage=Storage.MEMORY,
                     is_finite=checkpoint.is_finite(),
                     size_bytes=checkpoint.size_bytes(),
+                    held_steps=self._memory.steps(),
                 )
             )
 

@@ -20,19 +20,20 @@ from watchdog.replay import Event, Replay, Summary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit code: 0 done, 2 bad input."""
+    """Run the command; return the exit code: 0 done, 2 bad input.
+
+    A file that cannot be read does not keep the others from being judged.
+    """
     options = _parser().parse_args(arguments)
     try:
         config = read_config(options.config) if options.config is not None else None
-        for path in options.files:
-            _replay(Replay(path, options.format, config), is_json=options.json)
+        replays = [Replay(path, options.format, config) for path in options.files]
+        return max(_replay_or_explain(replay, is_json=options.json) for replay in replays)
     except WatchkeeperError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _explain(error)
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,15 +41,31 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     replay = commands.add_parser("replay", help="judge recorded runs")
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="may be gzipped")
-    replay.add_argument("--format", default="auto", choices=["auto", *IMPORTERS])
+    replay.add_argument(
+        "--format", default="auto", choices=["auto", *IMPORTERS], help="of all files"
+    )
     replay.add_argument("--config", type=Path, help="a job.yaml, for its section watchdog")
     replay.add_argument("--json", action="store_true", help="JSON lines and nothing else")
     return parser
 
 
+def _replay_or_explain(replay: Replay, *, is_json: bool) -> int:
+    try:
+        _replay(replay, is_json=is_json)
+    except WatchkeeperError as error:
+        return _explain(error)
+    return 0
+
+
+def _explain(error: WatchkeeperError) -> int:
+    sys.stdout.flush()  # so that what was found before the error stands above it
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
 def _replay(replay: Replay, *, is_json: bool) -> None:
     if not is_json:
-        print(f"{replay.summary.source}\n{'step':>8}  {'level':9}  {'cause':9}  action    reason")
+        print(f"{replay.summary.source}\n{'step':>8}  {'level':9}  {'cause':12}  action    reason")
     for event in replay:
         print(json.dumps(dataclasses.asdict(event)) if is_json else _row(event))
     print(_summary(replay.summary, is_json=is_json), flush=True)
@@ -61,7 +78,7 @@ def _replay(replay: Replay, *, is_json: bool) -> None:
 
 def _row(event: Event) -> str:
     return (
-        f"{event.step:>8}  {event.level:9}  {event.cause:9}  {event.action:8}  "
+        f"{event.step:>8}  {event.level:9}  {event.cause:12}  {event.action:8}  "
         f"{event.reason} (onset {event.onset_step})"
     )
 
@@ -70,9 +87,16 @@ def _summary(summary: Summary, *, is_json: bool) -> str:
     if is_json:
         fields = ("source", "records", "incidents", "suspects")
         return json.dumps({"summary": {name: getattr(summary, name) for name in fields}})
-    return (
-        f"{summary.records} records, {summary.incidents} incidents, {summary.suspects} suspicions\n"
+    counts = (
+        _counted(summary.records, "record"),
+        _counted(summary.incidents, "incident"),
+        _counted(summary.suspects, "suspicion"),
     )
+    return f"{', '.join(counts)} (format {summary.format})\n"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 if __name__ == "__main__":

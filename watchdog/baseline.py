@@ -11,10 +11,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: Makes the median absolute deviation of a Gaussian its standard deviation.
 _MAD_TO_SIGMA = 1.4826
+#: Chosen: fewer losses say too little of their noise.
+_LEAST_POINTS = 24
+
+
+def level(values: Sequence[float], width: float) -> float:
+    """Return the mean of what lies within `width` of the median, the rest drawn to its edge.
+
+    As robust as the median against outliers and nearly as exact as the mean: 5 % less efficient
+    where the median wastes a third. Source: Huber 1964, one step from the median.
+    """
+    middle = median(values)
+    low, high = middle - width, middle + width
+    return math.fsum(min(max(value, low), high) / len(values) for value in values)
 
 
 def median(values: Sequence[float]) -> float:
@@ -43,6 +56,11 @@ class Baseline:
     span_steps: int
     is_log: bool
 
+    @property
+    def is_falling(self) -> bool:
+        """Whether it falls by more than its noise within a few dozen steps."""
+        return self.slope * min(self.span_steps, _LEAST_POINTS) < -self.noise
+
     def scaled(self, loss: float) -> float:
         """Return the loss on the baseline's own scale; minus infinity where it has no logarithm."""
         if not self.is_log:
@@ -56,6 +74,11 @@ class Baseline:
         make a late loss look like one that never came back.
         """
         return (self.scaled(loss) - self._expected(step, max(0.0, self.slope))) / self.noise
+
+    def lowered(self, recent: Sequence[float]) -> Baseline:
+        """Return the baseline at the level of recent losses, if they lie lower."""
+        here = median([self.scaled(loss) for loss in recent])
+        return self if here >= self.level else replace(self, level=here, slope=0.0)
 
     def threshold(self, sigmas: float, step: int) -> float:
         """Return the loss that lies `sigmas` above the forecast."""
@@ -78,11 +101,25 @@ class Baseline:
 def fit(points: Sequence[tuple[int, float]], min_noise_ratio: float) -> Baseline | None:
     """Return the baseline of (step, finite loss) points in step order; None for fewer than four.
 
-    The slope joins the medians of the two halves. `min_noise_ratio` is the least noise assumed,
-    as a share of the loss, so that a nearly constant loss does not make every ripple a spike.
+    Where the newest half alone has less than half the noise, the run has changed (a rate that
+    dropped, a first descent) and the older half is left out. The slope joins the medians of the two
+    halves, and is zero where it is within its own noise: a trend that is not there would be
+    extrapolated. `min_noise_ratio` is the least noise assumed, as a share of the loss, so that a
+    nearly constant loss does not make every ripple a spike.
     """
     if len(points) < 4:
         return None
+    found = _fit(points, min_noise_ratio)
+    while len(points) >= 2 * _LEAST_POINTS:
+        points = list(points)[len(points) // 2 :]
+        newest = _fit(points, min_noise_ratio)
+        if newest.noise >= 0.5 * found.noise:
+            break
+        found = newest
+    return found
+
+
+def _fit(points: Sequence[tuple[int, float]], min_noise_ratio: float) -> Baseline:
     is_log = all(loss > 0 for _, loss in points)
     steps = [step for step, _ in points]
     values = [math.log(loss) for _, loss in points] if is_log else [loss for _, loss in points]
@@ -90,16 +127,25 @@ def fit(points: Sequence[tuple[int, float]], min_noise_ratio: float) -> Baseline
     apart = (steps[half] + steps[-1]) / 2 - (steps[0] + steps[half - 1]) / 2
     slope = (median(values[half:]) - median(values[:half])) / apart if apart > 0 else 0.0
     anchor = steps[-1]
-    flat = [value - slope * (step - anchor) for step, value in zip(steps, values, strict=True)]
-    level = median(flat)
-    noise = _MAD_TO_SIGMA * median([abs(value - level) for value in flat])
-    least = min_noise_ratio if is_log else min_noise_ratio * abs(level) + 1e-12
+    middle, noise = _about(values, [slope * (step - anchor) for step in steps])
+    if apart > 0 and abs(slope) * apart < 2 * 1.25 * noise * math.sqrt(2 / half):
+        slope = 0.0
+        middle, noise = _about(values, [0.0] * len(values))
+    least = min_noise_ratio if is_log else min_noise_ratio * abs(middle) + 1e-12
     return Baseline(
         anchor_step=anchor,
-        level=level,
+        level=middle,
         slope=slope,
         noise=max(noise, least) if math.isfinite(noise) else math.inf,
         steps=len(points),
         span_steps=max(0, anchor - steps[0]),
         is_log=is_log,
     )
+
+
+def _about(values: Sequence[float], trend: Sequence[float]) -> tuple[float, float]:
+    """Return level and noise (one robust standard deviation) of the values without their trend."""
+    flat = [value - expected for value, expected in zip(values, trend, strict=True)]
+    middle = median(flat)
+    noise = _MAD_TO_SIGMA * median([abs(value - middle) for value in flat])
+    return (level(flat, 2 * noise) if math.isfinite(noise) else middle), noise

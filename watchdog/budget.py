@@ -2,8 +2,8 @@
 
 A charge counts against its cause until the run has made `period_steps` of verified progress since:
 clean steps on new ground, beyond every bad step so far. Time alone gives nothing back, and neither
-do steps that only repeat what was reached before. Charges against a plateau are never given back: a
-run that is stuck makes clean steps without end.
+do steps that only repeat what was reached before. A run that is stuck makes clean steps without
+end, so there a charge is given back only by a proof that the intervention helped.
 
 Source: Erlang/OTP supervision principles (restart intensity and period); the measure is ours.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from watchdog.records import Cause
+from watchdog.records import STUCK_CAUSES, Cause
 from watchdog.settings import Config
 
 
@@ -30,7 +30,12 @@ class BudgetConfig(Config):
     )
     nonfinite: int = Field(3, ge=0, description="Rollbacks after NaN or infinity.")
     spike: int = Field(3, ge=0, description="Rollbacks after a spike that did not recover.")
-    plateau: int = Field(3, ge=0, description="Rollbacks after a plateau, in the whole run.")
+    plateau: int = Field(3, ge=0, description="Interventions against a plateau that did not help.")
+    divergence: int = Field(3, ge=0, description="Rollbacks after a slow rise.")
+    dead_loss: int = Field(2, ge=0, description="Rollbacks after a loss that is frozen.")
+    lr_underflow: int = Field(0, ge=0, description="A lower rate does not help: halt with advice.")
+    trivial: int = Field(1, ge=0, description="Rollbacks of a run that predicts a constant.")
+    skipped_batches: int = Field(2, ge=0, description="Rollbacks after too many skipped steps.")
     crash: int = Field(5, ge=0, description="Restarts after an exception or a dead worker.")
     node_lost: int = Field(
         10,
@@ -39,8 +44,8 @@ class BudgetConfig(Config):
     )
 
     def limit(self, cause: Cause) -> int:
-        """Return how many charges of a cause are allowed."""
-        return int(getattr(self, cause.value))
+        """Return how many charges of a cause are allowed: none of one that is only watched."""
+        return int(getattr(self, cause.value, 0))
 
 
 @dataclass(slots=True)
@@ -65,6 +70,11 @@ class BudgetBook:
         """Charge one intervention to a cause."""
         self._charges.setdefault(cause, deque(maxlen=1024)).append(self.progress_steps)
 
+    def give_back(self, cause: Cause) -> None:
+        """Take the newest charge of a cause back: what it paid for was proven to help."""
+        if self._charges.get(cause):
+            self._charges[cause].pop()
+
     def forgive(self) -> None:
         """Drop every charge: a person has looked at the run and resumed it."""
         self._charges.clear()
@@ -73,6 +83,60 @@ class BudgetBook:
         """Return the charges of each cause that progress has not given back yet."""
         since = self.progress_steps - period_steps
         return {
-            cause: sum(cause is Cause.PLATEAU or charged > since for charged in charges)
+            cause: sum(cause in STUCK_CAUSES or charged > since for charged in charges)
             for cause, charges in self._charges.items()
         }
+
+
+@dataclass(slots=True)
+class _Strike:
+    """Where the run stood when a cause was last acted on, and what had come of it."""
+
+    progress_steps: int
+    restored_step: int
+    repeats: int
+    has_failed: bool = False
+    undone: int = 0
+
+
+class StrikeBook:
+    """How often each cause struck again without progress since the last time it was acted on."""
+
+    def __init__(self) -> None:
+        self._strikes: dict[Cause, _Strike] = {}
+
+    def repeats(self, cause: Cause, progress_steps: int) -> int:
+        """Return how often in a row a cause has struck without progress; 0 for the first time.
+
+        One whose last intervention was proven not to have helped counts too.
+        """
+        last = self._strikes.get(cause)
+        if last is None or not (last.has_failed or last.progress_steps == progress_steps):
+            return 0
+        return last.repeats + 1
+
+    def last_restored_step(self, cause: Cause) -> int | None:
+        """Return the step that was restored when a cause was last acted on; None for never."""
+        last = self._strikes.get(cause)
+        return last.restored_step if last is not None else None
+
+    def undone(self, cause: Cause) -> int:
+        """Return how many lowered rates were taken back since one helped against a cause."""
+        last = self._strikes.get(cause)
+        return last.undone if last is not None else 0
+
+    def acted(self, cause: Cause, progress_steps: int, restored_step: int) -> None:
+        """Note that an intervention against a cause was carried out."""
+        self._strikes[cause] = _Strike(
+            progress_steps=progress_steps,
+            restored_step=restored_step,
+            repeats=self.repeats(cause, progress_steps),
+            undone=self.undone(cause),
+        )
+
+    def proven(self, cause: Cause, *, helped: bool, was_undone: bool) -> None:
+        """Note what the proof said of the last intervention against a cause."""
+        last = self._strikes.get(cause)
+        if last is not None:
+            last.has_failed = not helped
+            last.undone = 0 if helped else last.undone + was_undone

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from watchdog.detectors import DETECTORS
+from watchdog.hard_batches import HardBatchConfig
 from watchdog.policies import ladder
 from watchdog.settings import Config
 from watchdog.signals import SignalsConfig
@@ -35,6 +36,13 @@ class IncidentConfig(Config):
     close_steps: int = Field(
         8, ge=1, le=10_000, description="Clean steps past the last bad step that close an incident."
     )
+    stuck_close_steps: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="The same after an intervention against a plateau or its like: whether the "
+        "loss is better than it stood at takes more losses to tell.",
+    )
 
 
 class WatchdogConfig(Config):
@@ -56,6 +64,7 @@ class WatchdogConfig(Config):
     policy: ladder.Config = ladder.Config()
     trust: TrustConfig = TrustConfig()
     incidents: IncidentConfig = IncidentConfig()
+    hard_batches: HardBatchConfig = HardBatchConfig()
 
     @model_validator(mode="after")
     def _windows_fit_what_is_remembered(self) -> WatchdogConfig:

@@ -26,6 +26,7 @@ from watchdog.records import (
     CheckpointSaved,
     EvalReport,
     LedgerKind,
+    LrChanged,
     Record,
     RollbackDone,
     RunEnded,
@@ -53,21 +54,28 @@ class Core:
         """Take one record in; return everything concluded from it, in order."""
         entry = self._gate.admit(record)
         self._tally.arrived(record, is_dropped=entry is Entry.STALE)
+        if entry is Entry.HELD:
+            is_telling = isinstance(record, StepReport) and record.rank == 0
+            lost = self._gate.lost_rollback() if is_telling else None
+            return () if lost is None else tuple(self._accept_start(lost))
         if entry is not Entry.ACCEPTED:
             return ()
-        out = self._accept(record)
         if isinstance(record, AttemptStarted | RollbackDone):
-            for held in self._gate.release():
-                if self._gate.admit(held) is Entry.ACCEPTED:
-                    out += self._accept(held)
-        return tuple(out)
+            return tuple(self._accept_start(record))
+        return tuple(self._accept(record))
 
     @property
     def order(self) -> Verdict | None:
-        """Return the verdict that the living workers have to carry out."""
-        pending = self._judge.interventions.pending
-        if pending is None or not self._place.is_attempt_live:
+        """Return the verdict that the living workers have to carry out.
+
+        One that says CONTINUE changes the learning rate and nothing else.
+        """
+        interventions = self._judge.interventions
+        pending = interventions.pending
+        if not self._place.is_attempt_live:
             return None
+        if pending is None:
+            return interventions.adjustment
         return pending if pending.action in (Action.ROLLBACK, Action.HALT) else None
 
     @property
@@ -78,7 +86,7 @@ class Core:
     @property
     def last_verdict_id(self) -> int:
         """Return the id of the newest verdict, 0 for none."""
-        return self._judge.interventions.last_verdict_id
+        return self._judge.interventions.record.last_verdict_id
 
     def trust(self) -> Mapping[int, str]:
         """Return the trust of the durable checkpoints by step."""
@@ -91,10 +99,12 @@ class Core:
         if pending is not None and pending.action is Action.HALT:
             pending = None
         trusted = trust.steps(Trust.TRUSTED)
-        anchor, scale = interventions.lr_anchor_step, interventions.lr_scale
+        rate = interventions.rate
+        anchor, scale, from_scale = rate.anchor_step, rate.scale, rate.from_scale
+        is_set = rate.is_set
         if pending is not None and pending.is_numeric:
             anchor = max((step for step in trusted if step < pending.onset_step), default=0)
-            scale = pending.lr_scale
+            scale, from_scale, is_set = pending.lr_scale, 0.0, True
         policy = self._config.policy
         return RunHistory(
             attempt=self._place.attempt,
@@ -102,10 +112,11 @@ class Core:
             generation=self._place.generation,
             step=self._place.step,
             lr_scale=scale,
+            lr_from_scale=from_scale,
             lr_anchor_step=anchor,
-            rewarmup_steps=policy.rewarmup_steps if scale != 1.0 else 0,
+            rewarmup_steps=policy.rewarmup_steps if is_set and scale > from_scale else 0,
             min_lr=policy.min_lr,
-            skip_samples=tuple(sorted(interventions.skip_samples)),
+            skip_samples=tuple(sorted(interventions.record.skip_samples)),
             trusted_steps=trusted,
             distrusted_steps=trust.distrusted_steps(),
             pending_verdict=pending,
@@ -133,11 +144,20 @@ class Core:
             "lr_scale": judge.interventions.lr_scale,
             "open_incident": incident.id if incident is not None else None,
             "trusted_step": trusted[-1] if trusted else None,
+            "hard_samples": tuple(sample.index for sample in judge.hard_batches.listed()),
             "time_s": dict(self._accountant.time_s()),
             "goodput_ratio": self._accountant.ratio(),
             "detectors_disabled": judge.disabled,
         }
         return Snapshot(**fields)
+
+    def _accept_start(self, record: Record) -> list[Conclusion]:
+        """Take in what starts a generation, and then what was held back for it."""
+        out = self._accept(record)
+        for held in self._gate.release():
+            if self._gate.admit(held) is Entry.ACCEPTED:
+                out += self._accept(held)
+        return out
 
     def _accept(self, record: Record) -> list[Conclusion]:
         if math.isfinite(record.t_s):
@@ -171,6 +191,9 @@ class Core:
                 return self._attempt_started(record)
             case RollbackDone():
                 return self._rollback_done(record)
+            case LrChanged():
+                self._judge.interventions.lr_changed(record)
+                return []
             case AttemptEnded():
                 return self._judge.interventions.attempt_ended(record)
             case RunEnded():
@@ -182,16 +205,18 @@ class Core:
     def _run_started(self, record: RunStarted) -> list[Conclusion]:
         place = self._place
         place.run_id, place.job = record.run_id, record.job
+        place.max_steps = record.max_steps
+        out: list[Conclusion] = []
         if record.is_resumed:
             place.ended_attempt = place.started_attempt  # its driver is gone, and so is it
-            self._judge.interventions.resumed()
+            out += self._judge.interventions.resumed()
         about = {
             "run_id": record.run_id,
             "job": record.job,
             "max_steps": record.max_steps,
             "is_resumed": record.is_resumed,
         }
-        return [place.line(LedgerKind.RUN_STARTED, about)]
+        return [place.line(LedgerKind.RUN_STARTED, about), *out]
 
     def _attempt_started(self, record: AttemptStarted) -> list[Conclusion]:
         place = self._place

@@ -11,8 +11,25 @@ from dataclasses import dataclass
 from watchdog.findings import Finding, Level
 from watchdog.records import AttemptEnded, Cause, Outcome, Verdict
 
-#: First match wins: broken numbers explain a bad loss, and a bad loss explains missing progress.
-_PRECEDENCE = (Cause.NONFINITE, Cause.SPIKE, Cause.PLATEAU, Cause.NODE_LOST, Cause.CRASH)
+#: First match wins: broken numbers explain a bad loss, a bad loss explains missing progress, and
+#: a rate of nothing explains a frozen loss.
+_PRECEDENCE = (
+    Cause.NONFINITE,
+    Cause.SKIPPED_BATCHES,
+    Cause.SPIKE,
+    Cause.LR_UNDERFLOW,
+    Cause.DEAD_LOSS,
+    Cause.TRIVIAL,
+    Cause.DIVERGENCE,
+    Cause.PLATEAU,
+    Cause.GRADIENTS,
+    Cause.UNSTABLE_VALIDATION,
+    Cause.OVERFITTING,
+    Cause.STALL,
+    Cause.STRAGGLER,
+    Cause.NODE_LOST,
+    Cause.CRASH,
+)
 
 _PLANNED_ENDS = frozenset({Outcome.FINISHED, Outcome.STOPPED, Outcome.HALTED})
 

@@ -18,6 +18,13 @@ class Level(StrEnum):
     INCIDENT = "incident"
 
 
+class Cadence(StrEnum):
+    """When a detector is asked: at each step, or now and then and at each validation."""
+
+    STEP = "step"
+    BLOCK = "block"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One detector's evidence; `onset_step` is the first bad step.

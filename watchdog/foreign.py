@@ -44,15 +44,20 @@ class Row:
 def records_of(name: str, rows: Iterable[Row]) -> Iterator[Record]:
     """Yield the records of a log called `name`; its clock is the number of the row.
 
-    Rows without a step are numbered on. A training row whose step goes back starts a new attempt:
-    the run was resumed from a checkpoint of the step before.
+    Rows without a step are numbered on; a validation among them belongs to the step before it. A
+    training row whose step goes back starts a new attempt: the run was resumed from a checkpoint
+    of the step before.
     """
     yield RunStarted(t_s=0.0, run_id=name, job=name, max_steps=0)
     yield AttemptStarted(t_s=0.0, attempt=0, world_size=1)
-    attempt, newest_step = 0, -1
+    attempt, newest_step, validated_step = 0, -1, -1
     for number, row in enumerate(rows, start=1):
         t_s = float(number)
-        step = max(0, newest_step + 1 if row.step is None else row.step)
+        step = row.step
+        if step is None:
+            is_check_only = row.is_validation and not row.is_training
+            step = newest_step + (not is_check_only or newest_step == validated_step)
+        step = max(0, step)
         if row.is_training and step < newest_step:
             attempt += 1
             yield AttemptStarted(
@@ -66,7 +71,7 @@ def records_of(name: str, rows: Iterable[Row]) -> Iterator[Record]:
             newest_step = step
             yield _step_report(row, t_s, attempt, step)
         if row.is_validation:
-            newest_step = max(newest_step, step)
+            newest_step = validated_step = max(newest_step, step)
             yield EvalReport(
                 t_s=t_s,
                 attempt=attempt,

@@ -17,16 +17,20 @@ from watchdog.records import (
     AttemptStarted,
     CheckpointSaved,
     EvalReport,
+    LrChanged,
     Record,
     RollbackDone,
     RunStarted,
     StepReport,
+    Storage,
 )
 
 #: Chosen: a step number beyond this cannot be told from its neighbours as a float.
 _MAX_STEP = 2**53
 #: Chosen: some seconds of reports of a large run; more is dropped, oldest first.
 _MAX_HELD = 65536
+#: Chosen: rank 0 sends its records in order, so one would do; a few more cost nothing.
+_LOST_AFTER_REPORTS = 8
 
 
 class Entry(Enum):
@@ -61,13 +65,45 @@ class Gate:
                 entry = self._admit_end(record)
             case RollbackDone():
                 entry = self._admit_rollback(record)
-            case CheckpointSaved():
+            case CheckpointSaved() | LrChanged():
                 entry = self._admit_by(record.attempt, record.generation)
             case _:
                 entry = Entry.ACCEPTED
         if entry is Entry.HELD:
             self._held.append(record)
         return entry
+
+    def lost_rollback(self) -> RollbackDone | None:
+        """Return the `RollbackDone` that must have been lost, made up from what is known.
+
+        Rank 0 sends it before its first report of the new generation. The step that was restored
+        is the one before the smallest that any rank has reported since; the seconds are those
+        since the last record that counted, so rather too many.
+        """
+        place = self._place
+        newer = [
+            r
+            for r in self._held
+            if isinstance(r, StepReport)
+            and r.attempt == place.attempt
+            and r.generation > place.generation
+        ]
+        if not place.is_attempt_live or sum(r.rank == 0 for r in newer) < _LOST_AFTER_REPORTS:
+            return None
+        generation = min(r.generation for r in newer)
+        first = min((r for r in newer if r.generation == generation), key=lambda r: r.step)
+        restored_step = max(0, first.step - 1)
+        return RollbackDone(
+            t_s=first.t_s,
+            attempt=place.attempt,
+            generation=generation,
+            verdict_id=0,
+            step=place.step,
+            restored_step=restored_step,
+            storage=Storage.MEMORY,
+            seconds=max(0.0, first.t_s - place.t_s),
+            steps_lost=max(0, place.step - restored_step),
+        )
 
     def release(self) -> list[Record]:
         """Return the records held so far, in order of arrival; some may be held again."""

@@ -15,10 +15,12 @@ from watchdog.records import Cause, Verdict
 class History:
     """What a policy decides from.
 
-    `lr_scale` is the multiplier in force, `max_lr` the peak of the job's own rate (None: unknown).
-    `spent` are the charges of each cause that progress has not given back. `is_repeat` says that
-    the same cause struck without progress since the last time, when `last_restored_step` was
-    restored. `skip_samples` were ordered before; `bad_samples` belong to this incident.
+    `lr_scale` is the multiplier in force, `max_lr` the peak of the job's own rate (None: unknown,
+    or still rising). `spent` are the charges of each cause that progress has not given back.
+    `repeats` counts how often in a row the same cause struck again without progress, or with a
+    proof that nothing had helped; `last_restored_step` was restored the last time, and `undone`
+    reductions of the rate were taken back. `skip_samples` were ordered before; `bad_samples` belong
+    to this incident.
     """
 
     verdict_id: int
@@ -34,9 +36,11 @@ class History:
     durable_steps: tuple[int, ...] = ()
     skip_samples: tuple[int, ...] = ()
     bad_samples: tuple[int, ...] = ()
-    is_repeat: bool = False
+    repeats: int = 0
+    undone: int = 0
     last_restored_step: int | None = None
     has_progress: bool = True
+    max_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,8 @@ class RunHistory:
     """What the driver plans the next attempt from, after any end, its own included.
 
     `lr_scale` and `skip_samples` already hold what `pending_verdict` orders. The multiplier is
-    reached over `rewarmup_steps` after `lr_anchor_step`. `trusted_steps` have a trusted checkpoint,
-    `distrusted_steps` only tainted or quarantined ones.
+    reached over `rewarmup_steps` after `lr_anchor_step`, from `lr_from_scale`. `trusted_steps` have
+    a trusted checkpoint, `distrusted_steps` only tainted or quarantined ones.
     """
 
     attempt: int = 0
@@ -53,6 +57,7 @@ class RunHistory:
     generation: int = 0
     step: int = 0
     lr_scale: float = 1.0
+    lr_from_scale: float = 0.0
     lr_anchor_step: int = 0
     rewarmup_steps: int = 0
     min_lr: float = 0.0

@@ -6,18 +6,37 @@ Runs in: anywhere (pure).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from watchdog.baseline import Baseline
-from watchdog.records import NUMERIC_CAUSES, Cause, Storage
+from watchdog.records import (
+    HARMLESS_CAUSES,
+    NUMERIC_CAUSES,
+    AttemptStarted,
+    Cause,
+    RollbackDone,
+    Storage,
+    Verdict,
+)
+
+#: Chosen: as many losses after an intervention as the baseline rests on before it.
+MAX_LOSSES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """Something is watched and not yet acted on, from `onset_step` on."""
+    """Something is watched and not yet acted on, from `onset_step` on.
+
+    `samples` are those of its worst step, and `excess` how far the loss there was above the
+    forecast, in robust standard deviations (None: unknown).
+    """
 
     cause: Cause
     onset_step: int
+    samples: tuple[int, ...] = ()
+    excess: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +62,7 @@ class Incident:
     `onset_t_s` is when the first bad step was reported, `step_s` the usual time of a step before
     it (None: unknown); `baseline` is the picture of the healthy run before it. `steps_lost` adds up
     over all its recoveries: one that strikes again at the same step is the same incident.
+    `lr_scale` was in force before it, `trials` compare the learning rates that were tried on it.
     """
 
     id: str
@@ -52,12 +72,14 @@ class Incident:
     onset_t_s: float
     step_s: float | None
     baseline: Baseline | None
+    lr_scale: float = 1.0
+    trials: tuple[Mapping[str, Any], ...] = ()
     is_acted_on: bool = False
     steps_lost: int = 0
     recovery: Recovery | None = None
     clean_steps: int = 0
     passed_t_s: float | None = None
-    losses: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_LOSSES))
 
     @property
     def is_numeric(self) -> bool:
@@ -65,9 +87,41 @@ class Incident:
         return self.cause in NUMERIC_CAUSES
 
     @property
+    def is_damaging(self) -> bool:
+        """Whether what is saved from the first bad step on is bad as well."""
+        return self.is_numeric and self.cause not in HARMLESS_CAUSES
+
+    @property
     def is_recovered(self) -> bool:
         """Whether the run trains again after the intervention."""
         return self.recovery is not None and self.recovery.seconds is not None
+
+
+def recovered_in_place(record: RollbackDone) -> Recovery:
+    """Return the recovery that all ranks report to have carried out."""
+    return Recovery(
+        mechanism="in_place",
+        restored_step=record.restored_step,
+        storage=record.storage,
+        steps_lost=record.steps_lost,
+        since_t_s=record.t_s,
+        skipped_samples=tuple(record.skipped_samples),
+        seconds=record.seconds,
+    )
+
+
+def recovering_by_restart(
+    record: AttemptStarted, verdict: Verdict, *, newest_step: int, since_t_s: float
+) -> Recovery:
+    """Return the recovery by an attempt that just started; it goes on until its first step."""
+    return Recovery(
+        mechanism="restart",
+        restored_step=record.restored_step,
+        storage=record.storage,
+        steps_lost=max(0, newest_step - record.restored_step),
+        since_t_s=since_t_s,
+        skipped_samples=tuple(verdict.skip_samples),
+    )
 
 
 def incident_id(run_id: str, cause: Cause, first_bad_step: int) -> str:

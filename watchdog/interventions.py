@@ -1,7 +1,6 @@
-"""The life of incidents: opened, decided on, recovered from, proven and closed.
+"""What is decided in a run and what came of it: from a diagnosis to a verdict, a recovery, a proof.
 
-One incident is open at a time; one that strikes before the last is closed supersedes it. After a
-verdict that orders something, nothing more is decided until it was carried out.
+After a verdict that orders something, nothing more is decided until it was carried out.
 
 Runs in: anywhere (pure).
 """
@@ -9,101 +8,126 @@ Runs in: anywhere (pure).
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
-from watchdog.budget import BudgetBook
 from watchdog.config import WatchdogConfig
 from watchdog.diagnosis import Diagnosis, diagnose_end
-from watchdog.history import History
-from watchdog.incidents import Incident, Recovery, incident_id
+from watchdog.hard_batches import HardBatches
+from watchdog.incident_book import Closing, IncidentBook
+from watchdog.incidents import Incident, recovered_in_place, recovering_by_restart
 from watchdog.lines import (
     attempt_ended_line,
     attempt_started_line,
-    incident_opened_line,
-    recovery_done_line,
+    hard_sample_rows,
     trust_lines,
 )
 from watchdog.place import Place
 from watchdog.policies import ladder
-from watchdog.proof import prove
+from watchdog.prober import Prober
+from watchdog.rate import Rate
+from watchdog.rate_orders import RateOrders
 from watchdog.records import (
-    NUMERIC_CAUSES,
+    STUCK_CAUSES,
     Action,
     AttemptEnded,
     AttemptStarted,
     Cause,
     LedgerEntry,
     LedgerKind,
+    LrChanged,
     Outcome,
     RollbackDone,
-    Storage,
     Verdict,
 )
 from watchdog.signals import Signals
 from watchdog.steps import JudgedStep
-from watchdog.trust import Trust, TrustBook
+from watchdog.track_record import TrackRecord
+from watchdog.trust import TrustBook
 
 Conclusion = LedgerEntry | Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """Where the run stood when a cause was last acted on."""
-
-    progress_steps: int
-    restored_step: int | None = None
-
-
 class Interventions:
-    """What was decided in one run. `pending` is the verdict that is not carried out yet.
+    """What was decided in one run.
 
-    `lr_scale` is the multiplier in force, anchored at `lr_anchor_step`; `skip_samples` are all that
-    were ever ordered to be left out.
+    `pending` is the verdict that is not carried out yet, `end_verdict` what was decided when the
+    last attempt ended.
     """
 
     def __init__(
-        self, config: WatchdogConfig, place: Place, signals: Signals, trust: TrustBook
+        self,
+        config: WatchdogConfig,
+        place: Place,
+        signals: Signals,
+        trust: TrustBook,
+        hard_batches: HardBatches,
     ) -> None:
         self._config = config
         self._place = place
         self._signals = signals
         self._trust = trust
-        self._budget = BudgetBook()
-        self._marks: dict[Cause, _Mark] = {}
-        self._progress_at_start = 0
-        self.last_verdict_id = 0
+        self._hard_batches = hard_batches
+        self._book = IncidentBook(config.incidents, place, signals)
+        self._prober: Prober | None = None
         self._is_halted = False
-        self.incident: Incident | None = None
+        self.rate = Rate()
+        self.record = TrackRecord(
+            place, signals, trust, self.rate, config.policy.budgets.period_steps
+        )
         self.pending: Verdict | None = None
         self.end_verdict: Verdict | None = None
-        self.lr_scale = 1.0
-        self.lr_anchor_step = 0
-        self.skip_samples: set[int] = set()
+        self._rate_orders = RateOrders(self.rate, self.record, config.policy)
+
+    @property
+    def incident(self) -> Incident | None:
+        """Return the incident that is open, if one is."""
+        return self._book.incident
+
+    @property
+    def adjustment(self) -> Verdict | None:
+        """Return the change of the rate that is ordered and does not stop the judgement."""
+        return self._rate_orders.pending
+
+    @property
+    def lr_scale(self) -> float:
+        """Return the multiplier in force."""
+        return self.rate.scale
 
     @property
     def onset_step(self) -> int | None:
-        """Return the first bad step of an open numeric incident that is not recovered from."""
+        """Return the step from which on nothing that is saved may be trusted; None for no such."""
+        if self._prober is not None and self._prober.restored_step is not None:
+            return self._prober.restored_step + 1
         incident = self.incident
-        if incident is None or not incident.is_numeric or incident.recovery is not None:
+        if incident is None or incident.recovery is not None or not incident.is_damaging:
             return None
         return incident.onset_step
 
     def is_known(self, cause: Cause) -> bool:
-        """Whether an incident of this cause is open, and nobody has done anything about it yet."""
+        """Whether an incident of this cause is open, and what there is to do is being done."""
+        if self._prober is not None:
+            return cause in STUCK_CAUSES  # a trial is too short to be called stuck
         incident = self.incident
         return incident is not None and incident.cause is cause and incident.recovery is None
 
     def open(self, diagnosis: Diagnosis) -> list[Conclusion]:
-        """Open the incident of a diagnosis, or go on with the one it belongs to, and decide."""
+        """Open the incident of a diagnosis, or go on with the one it belongs to, and decide.
+
+        During a probe it is the trial that broke down, not the run.
+        """
+        if self._prober is not None:
+            return self._go_on(self._prober, self._prober.fail(diagnosis.summary))
         out: list[Conclusion] = []
-        incident = self.incident
-        if incident is None or not _is_same(incident, diagnosis):
-            out += self._close(is_over=False)
-            incident = self.incident = self._new_incident(diagnosis)
-            out.append(incident_opened_line(self._place, incident, diagnosis))
+        if not self._book.is_same(diagnosis):
+            out += self._close(is_over=False, next_cause=diagnosis.cause)
+            out.append(self._book.open(diagnosis, self.rate.scale))
+        incident = self._book.incident
+        if incident is None:
+            return out
         incident.bad_until_step = max(incident.bad_until_step, diagnosis.bad_until_step)
-        if diagnosis.cause in NUMERIC_CAUSES:
+        if incident.is_damaging:
             out += trust_lines(self._place, self._trust.taint_from(diagnosis.onset_step))
+        if incident.is_numeric:
+            self.rate.struck()
         self._trust.bad_step()
         return out + self._decide(incident, diagnosis)
 
@@ -112,190 +136,177 @@ class Interventions:
         place = self._place
         place.attempt = max(place.attempt, record.attempt)
         place.ended_attempt = record.attempt
-        ended = attempt_ended_line(place, record)
+        out: list[Conclusion] = [attempt_ended_line(place, record), *self._abandon_probe()]
+        self._rate_orders.attempt_ended(place.step)
         self.end_verdict = None
         diagnosis = diagnose_end(record, place.step, self.pending)
         if diagnosis is None:
             if record.outcome is not Outcome.STOPPED:
                 self.pending = None
-            return [ended]
-        return [ended, *self.open(diagnosis)]
+            return out
+        return out + self.open(diagnosis)
 
     def attempt_started(self, record: AttemptStarted) -> list[Conclusion]:
         """Take over the facts of a new attempt; a pending verdict is carried out by it."""
-        incident, pending = self.incident, self.pending
-        if pending is not None and incident is not None:
+        pending = self.pending
+        if record.dataset_size is not None:
+            self._hard_batches.dataset_size = record.dataset_size
+        if pending is not None:
             last = self._signals.latest
-            incident.recovery = Recovery(
-                mechanism="restart",
-                restored_step=record.restored_step,
-                storage=record.storage,
-                steps_lost=max(0, self._place.step - record.restored_step),
-                since_t_s=last.t_s if last is not None else pending.t_s,
-                skipped_samples=tuple(pending.skip_samples),
+            since_t_s = last.t_s if last is not None else pending.t_s
+            self._book.recovered(
+                recovering_by_restart(
+                    record, pending, newest_step=self._place.step, since_t_s=since_t_s
+                )
             )
-            incident.steps_lost += incident.recovery.steps_lost
             self._restored(pending, record.restored_step)
-        self.lr_scale = record.lr_scale
-        self._progress_at_start = self._budget.progress_steps
+            self._hard_batches.rolled_back(pending.skip_samples if pending.is_numeric else ())
+        self.rate.scale = record.lr_scale
+        self.record.attempt_started()
         started = attempt_started_line(self._place, record)
         superseded = self._trust.taint_from(record.restored_step + 1)
         return [started, *trust_lines(self._place, superseded)]
 
     def rollback_done(self, record: RollbackDone) -> list[Conclusion]:
         """Note that all ranks went back in place."""
-        incident, pending = self.incident, self.pending
-        recovery = Recovery(
-            mechanism="in_place",
-            restored_step=record.restored_step,
-            storage=record.storage,
-            steps_lost=record.steps_lost,
-            since_t_s=record.t_s,
-            skipped_samples=tuple(record.skipped_samples),
-            seconds=record.seconds,
-        )
-        if incident is not None:
-            incident.recovery = recovery
-            incident.steps_lost += recovery.steps_lost
-        self.skip_samples |= set(record.skipped_samples)  # the ranks skip whole batches
-        if pending is not None:
-            self.lr_scale = pending.lr_scale
-            self._restored(pending, record.restored_step)
+        recovered = self._book.recovered(recovered_in_place(record))
+        self.record.skip_samples |= set(record.skipped_samples)  # the ranks skip whole batches
+        self._hard_batches.rolled_back(record.skipped_samples)
+        if self.pending is not None:
+            self._restored(self.pending, record.restored_step)
         superseded = self._trust.taint_from(record.restored_step + 1)
-        return [
-            recovery_done_line(self._place, incident, recovery),
-            *trust_lines(self._place, superseded),
-        ]
+        return [*recovered, *trust_lines(self._place, superseded)]
 
-    def resumed(self) -> None:
+    def lr_changed(self, record: LrChanged) -> None:
+        """Note that all ranks changed the rate without going back."""
+        self._rate_orders.done(record)
+
+    def resumed(self) -> list[Conclusion]:
         """A driver took the run over again; after a halt, a person did, with fresh budgets."""
+        out = self._abandon_probe()
         if self._is_halted:
             self._is_halted = False
-            self._budget.forgive()
+            self.record.budget.forgive()
             self.pending = None
+        return out
 
     def clean_step(self, judged: JudgedStep) -> list[Conclusion]:
         """Count a clean step: towards the end of the recovery, the incident and the charges."""
-        self._budget.clean_step(judged.step)
-        incident = self.incident
-        if incident is None:
-            return []
-        out: list[Conclusion] = []
-        recovery = incident.recovery
-        if recovery is not None and recovery.seconds is None:
-            recovery.seconds = max(0.0, judged.t_s - recovery.since_t_s)
-            out.append(recovery_done_line(self._place, incident, recovery))
-        is_past = judged.step > incident.bad_until_step
-        if not is_past or (incident.is_acted_on and not incident.is_recovered):
-            return out
-        incident.clean_steps += 1
-        if judged.loss is not None:
-            incident.losses.append(judged.loss)
-        if incident.passed_t_s is None:
-            incident.passed_t_s = judged.t_s
-        if incident.clean_steps >= self._config.incidents.close_steps:
+        self.record.budget.clean_step(judged.step)
+        self.rate.healthy_steps += 1
+        if self._prober is not None:
+            return self._try_on(self._prober, judged)
+        out: list[Conclusion] = list(self._book.trained(judged))
+        if self._book.clean_step(judged):
             out += self._close(is_over=True)
-        return out
+        is_busy = self.incident is not None or self.pending is not None
+        return out if is_busy else [*out, *self._rate_orders.lift()]
 
-    def bad_step(self) -> None:
-        """Start counting clean steps anew."""
-        if self.incident is not None:
-            self.incident.clean_steps = 0
-            self.incident.losses.clear()
-            self.incident.passed_t_s = None
-
-    def _new_incident(self, diagnosis: Diagnosis) -> Incident:
-        signals = self._signals
-        onset = signals.judged_step(diagnosis.onset_step)
-        return Incident(
-            id=incident_id(self._place.run_id, diagnosis.cause, diagnosis.onset_step),
-            cause=diagnosis.cause,
-            onset_step=diagnosis.onset_step,
-            bad_until_step=diagnosis.bad_until_step,
-            onset_t_s=onset.t_s if onset is not None else self._place.t_s,
-            step_s=signals.usual_step_s(diagnosis.onset_step),
-            baseline=signals.baseline,
-        )
+    def bad_step(self, judged: JudgedStep) -> list[Conclusion]:
+        """Start counting clean steps anew; to a trial it is a step like any other."""
+        self._book.bad_step()
+        return self._try_on(self._prober, judged) if self._prober is not None else []
 
     def _decide(self, incident: Incident, diagnosis: Diagnosis) -> list[Conclusion]:
-        history = self._history(incident, diagnosis)
-        verdict = ladder.decide(diagnosis, history, self._config.policy)
+        history, policy = self.record.history(incident, diagnosis), self._config.policy
+        verdict = ladder.decide(diagnosis, history, policy)
         if self._config.mode == "observe":
-            verdict = _as_observed(verdict)
-        self.last_verdict_id += 1
-        self._budget.bad_step(incident.bad_until_step)
+            verdict = ladder.as_observed(verdict, self.rate.scale)
+        self.record.budget.bad_step(incident.bad_until_step)
         if diagnosis.is_attempt_over:
             self.end_verdict = verdict
         if verdict.action is Action.CONTINUE:
+            self.record.ordered(verdict)
             self._signals.relearn(self._place.step)
             return [verdict]
-        self.pending = verdict
         incident.is_acted_on = True
         if verdict.action is Action.HALT:
             self._is_halted = True
-            return [verdict]
+            return self._order(verdict)
         if ladder.is_charged(diagnosis.cause, history):
-            self._budget.charge(diagnosis.cause)
-        self.skip_samples |= set(verdict.skip_samples)
-        incident.recovery = None
+            self.record.budget.charge(diagnosis.cause)
+        if ladder.is_probing(diagnosis, history, policy):
+            scales = ladder.probed_scales(history, policy)
+            self._prober = Prober(verdict, scales, self.rate.scale, self._place, policy)
+        return self._order(verdict)
+
+    def _order(self, verdict: Verdict) -> list[Conclusion]:
+        """Make a verdict the one that has to be carried out."""
+        self.record.ordered(verdict)
+        self.pending = verdict
+        self._rate_orders.drop()
+        if verdict.action is Action.HALT:
+            return [verdict]
+        if self.incident is not None:
+            self.incident.recovery = None
         mechanism = "in_place" if verdict.action is Action.ROLLBACK else "restart"
-        about = {"cause": verdict.cause.value, "incident": incident.id, "mechanism": mechanism}
+        about = {
+            "cause": verdict.cause.value,
+            "incident": verdict.incident,
+            "mechanism": mechanism,
+        }
         return [verdict, self._place.line(LedgerKind.RECOVERY_STARTED, about)]
 
-    def _history(self, incident: Incident, diagnosis: Diagnosis) -> History:
-        progress = self._budget.progress_steps
-        mark = self._marks.get(diagnosis.cause)
-        is_repeat = mark is not None and mark.progress_steps == progress
-        return History(
-            verdict_id=self.last_verdict_id + 1,
-            incident=incident.id,
-            t_s=self._place.t_s,
-            attempt=self._place.attempt,
-            generation=self._place.generation,
-            step=self._place.step,
-            lr_scale=self.lr_scale,
-            max_lr=self._signals.max_lr,
-            spent=self._budget.spent(self._config.policy.budgets.period_steps),
-            trusted_steps=self._trust.steps(Trust.TRUSTED),
-            durable_steps=self._trust.steps(Trust.TRUSTED, Storage.DURABLE),
-            skip_samples=tuple(sorted(self.skip_samples)),
-            bad_samples=self._signals.samples.of(diagnosis.bad_steps),
-            is_repeat=is_repeat and diagnosis.pending is None,
-            last_restored_step=mark.restored_step if mark is not None else None,
-            has_progress=progress > self._progress_at_start,
-        )
-
     def _restored(self, verdict: Verdict, restored_step: int) -> None:
-        self._marks[verdict.cause] = _Mark(self._budget.progress_steps, restored_step)
-        if verdict.is_numeric:
-            self.lr_anchor_step = restored_step
+        """Note where a verdict has taken the run."""
         self.pending = None
+        if verdict.is_numeric:
+            self.rate.restored(verdict.lr_scale, restored_step)
+        is_later_trial = self._prober is not None and self._prober.restored_step is not None
+        if not is_later_trial:
+            self.record.acted(verdict.cause, restored_step)
+        if self._prober is not None:
+            self._prober.restored(restored_step)
 
-    def _close(self, *, is_over: bool) -> list[Conclusion]:
-        incident, self.incident = self.incident, None
-        if incident is None:
+    def _try_on(self, prober: Prober, judged: JudgedStep) -> list[Conclusion]:
+        """Take a step of a trial in."""
+        verdict = prober.note(judged)
+        return [] if verdict is None else self._go_on(prober, verdict)
+
+    def _go_on(self, prober: Prober, verdict: Verdict) -> list[Conclusion]:
+        """Order the next trial, or what the probe came to."""
+        if prober.is_over:
+            self._prober = None
+            if self.incident is not None:
+                self.incident.trials = prober.rows
+        numbered = dataclasses.replace(verdict, verdict_id=self.record.last_verdict_id + 1)
+        return self._order(numbered)
+
+    def _abandon_probe(self) -> list[Conclusion]:
+        """End a probe with its attempt: the next one starts as if there had been none."""
+        prober, self._prober = self._prober, None
+        if prober is None:
             return []
-        about = {"cause": incident.cause.value, "incident": incident.id}
-        how = "clean" if is_over else "superseded"
-        closed = self._place.line(LedgerKind.INCIDENT_CLOSED, {**about, "reason": how})
-        if not incident.is_acted_on:
-            return [closed]
-        proof = prove(incident, self._place.step, is_over=is_over)
-        proven = {**about, **dataclasses.asdict(proof)}
-        return [closed, self._place.line(LedgerKind.PROOF, proven)]
+        self.pending = None
+        if prober.restored_step is None:
+            return []
+        self.rate.restored(prober.base_scale, prober.restored_step)
+        return list(trust_lines(self._place, self._trust.taint_from(prober.restored_step + 1)))
 
+    def _close(self, *, is_over: bool, next_cause: Cause | None = None) -> list[Conclusion]:
+        has_struck_again = self.incident is not None and self.incident.cause is next_cause
+        closing = self._book.close(
+            hard_sample_rows(self._hard_batches.listed()),
+            is_over=is_over,
+            has_struck_again=has_struck_again,
+        )
+        if closing is None:
+            return []
+        out: list[Conclusion] = list(closing.lines)
+        if closing.proof is None or not (is_over or has_struck_again):
+            return out
+        return out + self._conclude(closing, closing.proof.helped, is_over=is_over)
 
-def _is_same(incident: Incident, diagnosis: Diagnosis) -> bool:
-    """Whether a diagnosis belongs to the open incident: left undone, or back at the same step."""
-    if diagnosis.pending is not None:
-        return True
-    return incident.cause is diagnosis.cause and incident.onset_step == diagnosis.onset_step
+    def _conclude(self, closing: Closing, helped: bool, *, is_over: bool) -> list[Conclusion]:
+        """Draw the consequence of a proof: what did not help is undone, or the next rung follows.
 
-
-def _as_observed(verdict: Verdict) -> Verdict:
-    return dataclasses.replace(
-        verdict,
-        action=Action.CONTINUE,
-        advised=verdict.action,
-        reason=f"would {verdict.action.value}, but mode is observe: {verdict.reason}",
-    )
+        A rate is put back only once a run that is stuck has gone on with it in vain; with an
+        incident of the same cause at hand, the next rung is better.
+        """
+        incident = closing.incident
+        is_stuck = incident.cause in STUCK_CAUSES
+        is_undone = is_over and not helped and is_stuck and incident.lr_scale != self.rate.scale
+        self.record.proven(incident.cause, helped=helped, was_undone=is_undone)
+        if not is_undone:
+            return []
+        return list(self._rate_orders.undo(incident.lr_scale, incident.cause, incident.id))

@@ -5,15 +5,14 @@ Runs in: anywhere (reads and repairs files).
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from watchdog.errors import TraceError
+from watchdog.log_files import MAX_LINE_BYTES, opened, too_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +67,11 @@ def drop_torn_end(path: Path) -> int:
 
 
 def _raw_lines(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as probe:
-            is_gzip = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if is_gzip else path.open("rb") as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
-        raise TraceError(
-            f"cannot read {path}: {error}; likely a wrong path, or a damaged or foreign file"
-        ) from error
+    with opened(path) as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=1):
+            if len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"):
+                raise too_long(path, number)
+            yield line
 
 
 def _malformed(path: Path, number: int, what: str) -> TraceError:

@@ -9,22 +9,28 @@ Runs in: anywhere (pure).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from watchdog.batch_watch import BatchWatch
 from watchdog.config import WatchdogConfig
 from watchdog.diagnosis import Diagnosis, diagnose
 from watchdog.findings import Finding, Level
+from watchdog.hard_batches import HardBatches
 from watchdog.incidents import Suspicion
 from watchdog.interventions import Conclusion, Interventions
 from watchdog.lines import trust_lines
 from watchdog.panel import Panel
 from watchdog.place import Place
 from watchdog.records import (
+    WATCHED_CAUSES,
+    Cause,
     CheckpointFailed,
     CheckpointSaved,
     EvalReport,
     LedgerKind,
     StepReport,
     Storage,
+    Tick,
 )
 from watchdog.signals import Signals
 from watchdog.steps import JudgedStep, StepAssembler
@@ -40,9 +46,14 @@ class Judge:
         self._panel = Panel(config)
         self._restored_step: int | None = 0
         self.suspicion: Suspicion | None = None
+        self._watched: dict[Cause, Suspicion] = {}
         self.signals = Signals(config.signals)
         self.trust = TrustBook(config.trust)
-        self.interventions = Interventions(config, place, self.signals, self.trust)
+        self.hard_batches = HardBatches(config.hard_batches)
+        self.interventions = Interventions(
+            config, place, self.signals, self.trust, self.hard_batches
+        )
+        self._batches = BatchWatch(self.hard_batches, self.signals)
 
     @property
     def disabled(self) -> tuple[str, ...]:
@@ -57,7 +68,10 @@ class Judge:
         """
         if self.interventions.pending is not None:
             return []
+        if report.loss is not None and self.signals.is_validation_only:
+            self.signals.begin_training()
         self.signals.samples.note(report)
+        self.signals.ranks.note(report)
         is_bad_news = self.signals.finiteness.note(report.step, report.is_finite)
         out = self._assess() if is_bad_news else []
         for judged in self._assembler.add(report):
@@ -65,14 +79,27 @@ class Judge:
         return out
 
     def validation(self, record: EvalReport) -> list[Conclusion]:
-        """Take a validation in."""
+        """Take a validation in; where nobody reports a training loss, it stands in for one."""
+        self.signals.heartbeat.beat(record.t_s, is_step=False)
         if self.interventions.pending is not None:
             return []
         self.signals.observe_validation(record)
+        stand_in = self.signals.stand_in(record)
+        if stand_in is None:
+            return self._assess()
+        is_bad_news = self.signals.finiteness.note(stand_in.step, stand_in.is_finite)
+        return (self._assess() if is_bad_news else []) + self._judge(stand_in)
+
+    def tick(self, record: Tick) -> list[Conclusion]:
+        """Take the clock in: silence of a live attempt is watched."""
+        if not self._place.is_attempt_live or self.interventions.pending is not None:
+            return []
+        self.signals.heartbeat.tick(record.t_s)
         return self._assess()
 
     def checkpoint_saved(self, record: CheckpointSaved) -> list[Conclusion]:
         """Take a checkpoint in; one that is not finite is an incident."""
+        self.signals.heartbeat.beat(record.t_s, is_step=False)
         if self.trust.has(record):
             return []
         out: list[Conclusion] = []
@@ -113,45 +140,79 @@ class Judge:
         self._restored_step = restored_step
         self._assembler.restart(restored_step, world_size)
         self.signals.rewind(restored_step, self.interventions.lr_scale)
-        if suspicion is None:
-            return []
-        return [self._suspect_line(suspicion, "superseded", "its steps were thrown away")]
+        if world_size is not None:
+            self.signals.ranks.clear()
+        self.signals.heartbeat.begin(self._place.t_s)
+        ended = [s for s in (suspicion, *self._watched.values()) if s is not None]
+        self._watched.clear()
+        return [self._suspect_line(s, "superseded", "its steps were thrown away") for s in ended]
 
     def _judge(self, judged: JudgedStep) -> list[Conclusion]:
         if self.interventions.pending is not None:
             return []
+        self.signals.heartbeat.beat(judged.t_s, is_step=True)
+        self.signals.lr_scale = self.interventions.rate.scale_at(judged.step)
         self.signals.observe_step(judged)
         out = self._assess()
         if self.interventions.pending is not None:
             return out
         self.signals.settle()
-        if not judged.is_finite or self.suspicion is not None:
+        if not judged.is_finite or self._is_doubtful:
             self.trust.bad_step()
-            self.interventions.bad_step()
-            return out
+            return out + self.interventions.bad_step(judged)
         out += trust_lines(self._place, self.trust.clean_step(judged.step))
+        self._batches.passed(judged)
         return out + self.interventions.clean_step(judged)
 
     def _assess(self) -> list[Conclusion]:
         """Ask the detectors and act on what they say together."""
         findings = self._panel.findings(self.signals)
-        out = self._end_suspicion(findings)
-        findings = [f for f in findings if not self.interventions.is_known(f.cause)]
+        out = self._end_suspicion(findings) if self.suspicion is not None else []
+        if findings or self._watched:
+            out += self._watch([f for f in findings if f.cause in WATCHED_CAUSES])
+        findings = [f for f in findings if self._is_news(f)]
         diagnosis = diagnose(findings, self._place.step)
         if diagnosis is None:
             return out
-        if diagnosis.level is Level.SUSPECT:
+        is_excused = self._batches.excuses(self.suspicion, diagnosis, self._place.step)
+        if diagnosis.level is Level.SUSPECT or is_excused:
             return out + self._suspect(diagnosis)
         self.suspicion = None
         return out + self.interventions.open(diagnosis)
 
+    def _is_news(self, finding: Finding) -> bool:
+        """Whether there is anything to decide: not on what is only told, or is being seen to."""
+        is_watched = finding.cause in WATCHED_CAUSES
+        return not is_watched and not self.interventions.is_known(finding.cause)
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Whether the newest step may not count towards trust in a checkpoint."""
+        return self.suspicion is not None or Cause.GRADIENTS in self._watched
+
+    def _watch(self, findings: Iterable[Finding]) -> list[Conclusion]:
+        """Tell what began and what ended among the findings that are never acted on."""
+        found = {finding.cause: finding for finding in findings}
+        out: list[Conclusion] = []
+        for cause in [cause for cause in self._watched if cause not in found]:
+            ended = self._watched.pop(cause)
+            out.append(self._suspect_line(ended, "recovered", "it is no longer so"))
+        for cause, finding in found.items():
+            if cause in self._watched:
+                continue
+            opened = self._watched[cause] = Suspicion(cause, finding.onset_step)
+            numbers = {"value": finding.value, "threshold": finding.threshold}
+            out.append(self._suspect_line(opened, "open", finding.summary, **numbers))
+        return out
+
     def _suspect(self, diagnosis: Diagnosis) -> list[Conclusion]:
         if self.suspicion is not None:
             return []
-        self.suspicion = Suspicion(diagnosis.cause, diagnosis.onset_step)
+        self.suspicion = self._batches.suspicion(diagnosis)
         self.signals.freeze(diagnosis.onset_step)
         numbers = {"value": diagnosis.value, "threshold": diagnosis.threshold}
-        opened = self._suspect_line(self.suspicion, "open", diagnosis.summary, **numbers)
+        remarks = self._batches.remarks(self.suspicion)
+        opened = self._suspect_line(self.suspicion, "open", diagnosis.summary, **numbers, **remarks)
         tainted = self.trust.taint_from(diagnosis.onset_step)
         return [opened, *trust_lines(self._place, tainted)]
 
@@ -165,7 +226,9 @@ class Judge:
         self.trust.absolve_from(suspicion.onset_step, self._place.generation)
         steps = self._place.step - suspicion.onset_step + 1
         reason = f"recovered by itself within {steps} steps; nothing was done"
-        return [self._suspect_line(suspicion, "recovered", reason)]
+        self._batches.healed(suspicion, steps)
+        remarks = self._batches.remarks(suspicion)
+        return [self._suspect_line(suspicion, "recovered", reason, **remarks)]
 
     def _onset_step(self) -> int | None:
         if self.suspicion is not None:
@@ -173,7 +236,7 @@ class Judge:
         return self.interventions.onset_step
 
     def _suspect_line(
-        self, suspicion: Suspicion, status: str, reason: str, **numbers: float | None
+        self, suspicion: Suspicion, status: str, reason: str, **numbers: Any
     ) -> Conclusion:
         about = {
             "cause": suspicion.cause.value,

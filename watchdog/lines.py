@@ -5,10 +5,13 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from watchdog.diagnosis import Diagnosis
+from watchdog.hard_batches import HardSample
 from watchdog.incidents import Incident, Recovery
 from watchdog.place import Place
 from watchdog.records import (
@@ -83,6 +86,11 @@ def recovery_done_line(place: Place, incident: Incident | None, recovery: Recove
         "skipped_samples": list(recovery.skipped_samples),
     }
     return place.line(LedgerKind.RECOVERY_DONE, about)
+
+
+def hard_sample_rows(samples: Iterable[HardSample]) -> list[dict[str, Any]]:
+    """Return the hard samples as a ledger line lists them."""
+    return [dataclasses.asdict(sample) for sample in samples]
 
 
 def _finite(value: float | None) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from watchdog.config import WatchdogConfig
 from watchdog.detectors import DETECTORS, Detector
-from watchdog.findings import Finding
+from watchdog.findings import Cadence, Finding, Level
 from watchdog.settings import DetectorConfig
 from watchdog.signals import Signals
 
@@ -25,22 +25,35 @@ class Panel:
     def __init__(
         self, config: WatchdogConfig, registry: Mapping[str, Detector] = DETECTORS
     ) -> None:
-        self._asks: dict[str, Ask] = {}
+        self._asks: dict[Cadence, dict[str, Ask]] = {cadence: {} for cadence in Cadence}
+        self._watched: list[Finding] = []
         for name, detector in registry.items():
             settings: DetectorConfig = config.detector(name)
             if settings.enabled:
-                self._asks[name] = _bind(detector, settings)
+                self._asks[detector.cadence][name] = _bind(detector, settings)
         self.disabled: tuple[str, ...] = ()
 
     def findings(self, signals: Signals) -> list[Finding]:
-        """Return what the detectors find now."""
+        """Return what the detectors find now; between two blocks, what was watched is watched on.
+
+        An incident is told once, at the block that found it.
+        """
+        found = self._ask(Cadence.STEP, signals)
+        if not (signals.is_block_due or signals.has_new_validation):
+            return found + self._watched
+        blocks = self._ask(Cadence.BLOCK, signals)
+        self._watched = [finding for finding in blocks if finding.level is Level.SUSPECT]
+        return found + blocks
+
+    def _ask(self, cadence: Cadence, signals: Signals) -> list[Finding]:
+        asks = self._asks[cadence]
         found = []
-        for name, ask in tuple(self._asks.items()):
+        for name, ask in tuple(asks.items()):
             try:
                 finding = ask(signals)
             except Exception:  # a bug in one detector may not blind the others
                 _log.exception("detector %s raised and is disabled for the rest of the run", name)
-                del self._asks[name]
+                del asks[name]
                 self.disabled = (*self.disabled, name)
                 continue
             if finding is not None:

@@ -16,7 +16,8 @@ from watchdog.records import LedgerEntry, LedgerKind
 class Place:
     """`step` is the newest step of the current generation; `t_s` the newest finite time stamp.
 
-    `started_attempt` and `ended_attempt` are the last ones that did so, -1 for none.
+    `started_attempt` and `ended_attempt` are the last ones that did so, -1 for none. `max_steps` is
+    where the run is to end, None where nobody has said.
     """
 
     run_id: str = ""
@@ -27,6 +28,7 @@ class Place:
     t_s: float = 0.0
     started_attempt: int = -1
     ended_attempt: int = -1
+    max_steps: int | None = None
 
     @property
     def is_attempt_live(self) -> bool:

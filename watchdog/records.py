@@ -21,13 +21,51 @@ class Cause(StrEnum):
 
     NONFINITE = "nonfinite"
     SPIKE = "spike"
+    DIVERGENCE = "divergence"
+    DEAD_LOSS = "dead_loss"
+    LR_UNDERFLOW = "lr_underflow"
+    TRIVIAL = "trivial"
     PLATEAU = "plateau"
+    SKIPPED_BATCHES = "skipped_batches"
+    GRADIENTS = "gradients"
+    UNSTABLE_VALIDATION = "unstable_validation"
+    OVERFITTING = "overfitting"
+    STALL = "stall"
+    STRAGGLER = "straggler"
     CRASH = "crash"
     NODE_LOST = "node_lost"
 
 
 #: Causes that lie in the numbers, not in a process or a machine.
-NUMERIC_CAUSES = frozenset({Cause.NONFINITE, Cause.SPIKE, Cause.PLATEAU})
+NUMERIC_CAUSES = frozenset(
+    {
+        Cause.NONFINITE,
+        Cause.SPIKE,
+        Cause.DIVERGENCE,
+        Cause.DEAD_LOSS,
+        Cause.LR_UNDERFLOW,
+        Cause.TRIVIAL,
+        Cause.PLATEAU,
+        Cause.SKIPPED_BATCHES,
+    }
+)
+
+#: Causes that are told and never acted on: a precursor, a matter of taste, or somebody else's.
+WATCHED_CAUSES = frozenset(
+    {
+        Cause.GRADIENTS,
+        Cause.UNSTABLE_VALIDATION,
+        Cause.OVERFITTING,
+        Cause.STALL,
+        Cause.STRAGGLER,
+    }
+)
+
+#: Causes under which a run goes on making clean steps: only a better loss is progress.
+STUCK_CAUSES = frozenset({Cause.PLATEAU, Cause.DEAD_LOSS, Cause.TRIVIAL, Cause.LR_UNDERFLOW})
+
+#: Causes that leave the weights as good as they were: what was saved since is not tainted.
+HARMLESS_CAUSES = frozenset({Cause.PLATEAU, Cause.LR_UNDERFLOW})
 
 
 class Action(StrEnum):
@@ -43,6 +81,7 @@ class OrderKind(StrEnum):
     """What all ranks are to do at the same step."""
 
     ROLLBACK = "rollback"
+    SET_LR = "set_lr"
     STOP = "stop"
     HALT = "halt"
 
@@ -96,6 +135,7 @@ class AttemptStarted(Record):
     """A worker group came up and restored its state; sent once, by rank 0.
 
     It trains from `restored_step` + 1 (0: from scratch), read from `storage` (None: scratch).
+    `dataset_size` is the number of samples of an epoch: what tells the same sample in two epochs.
     """
 
     kind: ClassVar[str] = "attempt_started"
@@ -105,6 +145,7 @@ class AttemptStarted(Record):
     storage: Storage | None = None
     generation: int = 0
     lr_scale: float = 1.0
+    dataset_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +196,10 @@ class EvalReport(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(Record):
-    """A checkpoint of the state after `step` exists; `is_finite` says weights and optimizer are."""
+    """A checkpoint of the state after `step` exists; `is_finite` says weights and optimizer are.
+
+    `held_steps` are those of all checkpoints that this storage now holds, where the sender says so.
+    """
 
     kind: ClassVar[str] = "checkpoint"
     attempt: int
@@ -166,6 +210,7 @@ class CheckpointSaved(Record):
     seconds: float | None = None
     size_bytes: int | None = None
     path: str | None = None
+    held_steps: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +243,18 @@ class RollbackDone(Record):
     seconds: float
     steps_lost: int
     skipped_samples: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LrChanged(Record):
+    """All ranks put another multiplier on the rate after `step`, losing no step; from rank 0."""
+
+    kind: ClassVar[str] = "lr_changed"
+    attempt: int
+    generation: int
+    verdict_id: int
+    step: int
+    lr_scale: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +298,7 @@ RECORD_TYPES: Mapping[str, type[Record]] = {
         CheckpointSaved,
         CheckpointFailed,
         RollbackDone,
+        LrChanged,
         AttemptEnded,
         Tick,
         RunEnded,
@@ -248,7 +306,7 @@ RECORD_TYPES: Mapping[str, type[Record]] = {
 }
 
 _ENUM_FIELDS: Mapping[str, type[StrEnum]] = {"storage": Storage, "outcome": Outcome}
-_TUPLE_FIELDS = frozenset({"sample_ids", "skipped_samples"})
+_TUPLE_FIELDS = frozenset({"sample_ids", "skipped_samples", "held_steps"})
 
 
 def record_from_json(line: Mapping[str, Any]) -> Record:
@@ -265,7 +323,8 @@ def record_from_json(line: Mapping[str, Any]) -> Record:
         if data.get(name) is not None:
             data[name] = enum(data[name])
     for name in _TUPLE_FIELDS & data.keys():
-        data[name] = tuple(data[name])
+        if data[name] is not None:
+            data[name] = tuple(data[name])
     return cls(**data)
 
 
@@ -278,7 +337,9 @@ class Verdict:
     out; it never lets the rate fall under `min_lr`, and is reached over `rewarmup_steps`.
     `skip_samples` are sample ordinals that the replay must not consume. `trusted_steps` are the
     steps whose checkpoints are trusted, newest last; `step` is the newest step seen. `advised` is
-    what the policy would have ordered, where `action` is CONTINUE only because it may not act.
+    what the policy would have ordered, where `action` is CONTINUE only because it may not act; any
+    other CONTINUE orders a new `lr_scale` and nothing else. `reset_momentum` has the restored
+    optimizer forget what it has gathered.
     """
 
     verdict_id: int
@@ -297,6 +358,7 @@ class Verdict:
     trusted_steps: tuple[int, ...] = ()
     incident: str = ""
     advised: Action | None = None
+    reset_momentum: bool = False
 
     @property
     def is_numeric(self) -> bool:

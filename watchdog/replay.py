@@ -15,6 +15,7 @@ from pathlib import Path
 from watchdog.config import WatchdogConfig
 from watchdog.config_file import read_config
 from watchdog.core import Core
+from watchdog.errors import TraceError
 from watchdog.importers import choose
 from watchdog.interventions import Conclusion
 from watchdog.records import Action, LedgerKind, Verdict
@@ -38,6 +39,7 @@ class Summary:
     """What a replay came to, complete once its events were all taken."""
 
     source: str
+    format: str = ""
     records: int = 0
     incidents: int = 0
     suspects: int = 0
@@ -57,14 +59,12 @@ class Replay:
         """Yield the events in order.
 
         Raises:
-            TraceError: the file cannot be read, or is malformed.
-            SpecError: the job file beside it is wrong.
+            TraceError: the file cannot be read, is malformed, or holds nothing of the format.
+            SpecError: the job file beside a trace is wrong.
         """
         importer = choose(self._path, self._format_name)
-        config = self._config if self._config is not None else _config_beside(self._path)
-        if importer.is_foreign:
-            config = config.model_copy(update={"mode": "observe"})
-        core = Core(config)
+        self.summary.format = importer.name
+        core = Core(self._settings(is_foreign=importer.is_foreign))
         source = importer.read(self._path)
         for record in source:
             for conclusion in core.observe(record):
@@ -73,17 +73,28 @@ class Replay:
                     self.summary.incidents += event.level == "incident"
                     self.summary.suspects += event.level == "suspect"
                     yield event
+        if source.count == 0:
+            raise TraceError(
+                f"{self._path} holds no record of the format {importer.name}; likely empty, cut "
+                "off, or in another format; name the right one with --format"
+            )
         self.summary.records = source.count
         self.summary.is_torn = source.is_torn
 
-
-def _config_beside(path: Path) -> WatchdogConfig:
-    job_file = path.parent / "job.yaml"
-    return read_config(job_file) if job_file.exists() else WatchdogConfig()
+    def _settings(self, *, is_foreign: bool) -> WatchdogConfig:
+        """Return the settings given; those of the run for its own trace; else the defaults."""
+        config = self._config
+        if config is None:
+            job_file = self._path.parent / "job.yaml"
+            is_ours = not is_foreign and job_file.exists()
+            config = read_config(job_file) if is_ours else WatchdogConfig()
+        return config.model_copy(update={"mode": "observe"}) if is_foreign else config
 
 
 def _event(source: str, conclusion: Conclusion) -> Event | None:
     if isinstance(conclusion, Verdict):
+        if conclusion.action is Action.CONTINUE and conclusion.advised is None:
+            return None  # only the rate was changed, on a healthy run
         return Event(
             source=source,
             step=conclusion.step,

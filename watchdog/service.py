@@ -36,6 +36,13 @@ from watchdog.trace import TraceWriter, read_trace
 
 _log = logging.getLogger(__name__)
 
+#: What the living workers do about a verdict; one that lets them go on changes their rate.
+_ORDERS = {
+    Action.CONTINUE: OrderKind.SET_LR,
+    Action.ROLLBACK: OrderKind.ROLLBACK,
+    Action.HALT: OrderKind.HALT,
+}
+
 
 class Service:
     """One run's watchdog. Methods may be called from any thread."""
@@ -123,7 +130,7 @@ class Service:
         """Return the pending order. Ids leave room for a stop after each verdict."""
         verdict = self._core.order
         if verdict is not None:
-            kind = OrderKind.HALT if verdict.action is Action.HALT else OrderKind.ROLLBACK
+            kind = _ORDERS[verdict.action]
             if not self._is_stopping or kind is OrderKind.HALT:
                 return Order(order_id=2 * verdict.verdict_id, kind=kind, verdict=verdict)
         if self._is_stopping:

@@ -9,18 +9,32 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import pairwise
 
 from pydantic import Field
 
-from watchdog.baseline import Baseline, fit
+from watchdog.baseline import Baseline, fit, level, median
 from watchdog.curve import Curve
-from watchdog.records import EvalReport, StepReport
+from watchdog.finiteness import Finiteness, SampleLog
+from watchdog.gradients import Gradients
+from watchdog.pace import Heartbeat, RankPace
+from watchdog.records import EvalReport
+from watchdog.repeats import Repeats
 from watchdog.settings import Config
 from watchdog.steps import JudgedStep
+from watchdog.validations import Validation
+
+#: Chosen: an epoch stands for this many steps where a log does not say how many it has.
+_STEPS_PER_EPOCH = 100
+#: Chosen: newest records whose distance is looked at, and block in which detectors are asked.
+_STRIDE_RECORDS = 16
+#: Chosen: a run this young is looked at more often; it costs little, and may be all there is.
+_YOUNG_RECORDS = 128
+#: Chosen: a median of as many losses is where a run began, but for noise.
+_START_RECORDS = 8
 
 
 class SignalsConfig(Config):
@@ -36,96 +50,19 @@ class SignalsConfig(Config):
         512, ge=64, le=65536, description="Judged steps kept one by one, for incidents and proofs."
     )
     baseline_steps: int = Field(
-        64, ge=16, le=1024, description="Healthy losses that the forecast band rests on."
+        128, ge=16, le=1024, description="Healthy losses that the forecast band rests on."
     )
     gap_steps: int = Field(
-        8,
+        24,
         ge=1,
         le=64,
         description="Newest losses kept out of the baseline, so that a slow rise is seen before "
-        "the baseline has learned it.",
+        "the baseline has learned it; a young run keeps half as many as it has learned.",
     )
-    refit_steps: int = Field(8, ge=1, le=64, description="Steps between two fits of the baseline.")
+    refit_steps: int = Field(16, ge=1, le=64, description="Steps between two fits of the baseline.")
     min_noise_ratio: float = Field(
         0.005, gt=0, lt=1, description="Least noise of the loss assumed, as a share of it."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """One validation: loss (lower is better) and metric (higher is better), None if not logged."""
-
-    step: int
-    loss: float | None
-    metric: float | None
-
-
-class Finiteness:
-    """Which of the newest steps were not finite, known from the first rank that reports one."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._steps: list[int] = []
-        self._bad: set[int] = set()
-
-    def note(self, step: int, is_finite: bool) -> bool:
-        """Take one report in; return whether it is the first to call this step bad."""
-        if not self._steps or step > self._steps[-1]:
-            self._steps.append(step)
-        elif self._steps[bisect.bisect_left(self._steps, step)] != step:
-            bisect.insort(self._steps, step)
-        if len(self._steps) > self._size:
-            self._bad.discard(self._steps.pop(0))
-        if is_finite or step in self._bad or step < self._steps[0]:
-            return False
-        self._bad.add(step)
-        return True
-
-    def newest(self, count: int) -> list[int]:
-        """Return the bad steps among the newest `count` steps, oldest first."""
-        return [step for step in self._steps[-count:] if step in self._bad]
-
-    def truncate(self, step: int) -> None:
-        """Forget the steps beyond `step`."""
-        del self._steps[bisect.bisect_right(self._steps, step) :]
-        self._bad &= set(self._steps)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._steps.clear()
-        self._bad.clear()
-
-
-class SampleLog:
-    """Whose samples the newest steps consumed; bounded by steps and by the number of samples."""
-
-    def __init__(self, max_steps: int = 512, max_samples: int = 65536) -> None:
-        self._max_steps = max_steps
-        self._max_samples = max_samples
-        self._by_step: dict[int, set[int]] = {}
-        self._count = 0
-
-    def note(self, report: StepReport) -> None:
-        """Remember the samples of a report."""
-        if not report.sample_ids:
-            return
-        samples = self._by_step.setdefault(report.step, set())
-        self._count -= len(samples)
-        samples.update(report.sample_ids)
-        self._count += len(samples)
-        while len(self._by_step) > self._max_steps or (
-            self._count > self._max_samples and len(self._by_step) > 1
-        ):
-            self._count -= len(self._by_step.pop(min(self._by_step)))
-
-    def of(self, steps: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the samples of `steps`, sorted, all ranks together."""
-        return tuple(sorted(set().union(*(self._by_step.get(step, ()) for step in steps))))
-
-    def truncate(self, step: int) -> None:
-        """Forget the steps beyond `step`: they will be consumed anew."""
-        for late in [s for s in self._by_step if s > step]:
-            self._count -= len(self._by_step.pop(late))
 
 
 class Signals:
@@ -133,9 +70,12 @@ class Signals:
 
     `history` holds the judged steps, oldest first. `gap` the newest losses, not yet in `baseline`.
     `excursion` the losses since the onset of a suspicion, during which the baseline is frozen;
-    None while nothing is suspected. Progress is looked for after `since_step` only: an intervention
-    or a rising rate changed the run there, and `comparable_steps` losses were judged since; the
-    run is `age_steps` losses old. `curve` is the smoothed loss of all of them.
+    None while nothing is suspected. `wander` says how far, in robust standard deviations, the
+    level of a gap's worth of healthy losses has strayed from its forecast. Progress is looked for
+    after `since_step` only: an intervention or a rising rate changed the run there, and
+    `comparable_steps` losses were judged since; the run is `age_steps` losses old. `curve` is the
+    smoothed loss of all of them, `origin` the first since the picture was last learned anew,
+    `start` the first of the run. `stride` is how many optimizer steps a record stands for.
     `bad_checkpoint_step` is that of a checkpoint just saved whose weights or optimizer state are
     not finite. `max_lr` is the peak of the job's own rate, without `lr_scale`.
     """
@@ -145,19 +85,31 @@ class Signals:
         self.history: deque[JudgedStep] = deque(maxlen=config.history_steps)
         self.gap: deque[tuple[int, float]] = deque(maxlen=config.gap_steps)
         self.excursion: deque[tuple[int, float]] | None = None
+        self.wander: deque[float] = deque(maxlen=256)
+        self.start: deque[float] = deque(maxlen=_START_RECORDS)
         self.validations: deque[Validation] = deque(maxlen=256)
         self.finiteness = Finiteness(size=256)
         self.samples = SampleLog()
+        self.gradients = Gradients()
+        self.repeats = Repeats()
+        self.repeated_validations = Repeats()
+        self.heartbeat = Heartbeat()
+        self.ranks = RankPace()
         self.baseline: Baseline | None = None
         self.bad_checkpoint_step: int | None = None
         self.has_new_validation = False
+        self.is_validation_only = True
         self.max_lr: float | None = None
         self.since_step = -1
         self.comparable_steps = 0
+        self.origin: tuple[int, float] | None = None
+        self.stride = 1
         self.curve = Curve()
         self.lr_scale = 1.0
         self._healthy: deque[tuple[int, float]] = deque(maxlen=config.baseline_steps)
         self._fitted = 0
+        self._seen_steps = 0
+        self._wandered = 0
         self._last_lr: float | None = None
         self._last_loss: float | None = None
 
@@ -176,33 +128,49 @@ class Signals:
         """Return the last finite loss, over all generations."""
         return self._last_loss
 
+    @property
+    def is_block_due(self) -> bool:
+        """Whether it is time again to ask the detectors that look at longer stretches."""
+        is_young = self.comparable_steps < _YOUNG_RECORDS
+        period = _STRIDE_RECORDS // 4 if is_young else _STRIDE_RECORDS
+        return self.comparable_steps % max(1, period // self.stride) == 0
+
     def observe_step(self, judged: JudgedStep) -> None:
         """Take a complete step in, as evidence; the baseline learns it when it is settled."""
         self.history.append(judged)
+        self._seen_steps += 1
+        if self._seen_steps < _STRIDE_RECORDS or self._seen_steps % _STRIDE_RECORDS == 0:
+            self.stride = _stride(self.history)
         self._observe_lr(judged)
+        self.gradients.add(judged)
+        self.repeats.add(judged.step, judged.loss)
         if judged.loss is None or not math.isfinite(judged.loss):
             return
         point = (judged.step, judged.loss)
         self.curve.add(*point)
+        self.origin = self.origin or point
+        if len(self.start) < _START_RECORDS:
+            self.start.append(judged.loss)
         self._last_loss = judged.loss
         self.comparable_steps += 1
         if self.excursion is not None:
             self.excursion.append(point)
-            return
-        if len(self.gap) == self.gap.maxlen:
-            self._healthy.append(self.gap[0])
-            self._fitted += 1
-        self.gap.append(point)
+        else:
+            self._learn(point)
 
     def settle(self) -> None:
         """Let the baseline learn what left the gap, once nobody suspects the newest step."""
         self.has_new_validation = False
         if self.excursion is None and self._fitted >= self._config.refit_steps:
+            if self._seen_steps - self._wandered >= len(self.gap):
+                self._note_wander(self.gap)
             self._refit()
 
     def freeze(self, onset_step: int) -> None:
         """Stop learning: the losses from `onset_step` on are under suspicion."""
         if self.excursion is None:
+            self._healthy.extend(point for point in self.gap if point[0] < onset_step)
+            self._refit()
             self.excursion = deque(
                 (point for point in self.gap if point[0] >= onset_step),
                 maxlen=self._config.history_steps,
@@ -211,6 +179,7 @@ class Signals:
 
     def thaw(self) -> None:
         """Go on learning after a suspicion that came to nothing; its losses are left out."""
+        self._note_wander(self.excursion or ())
         self.excursion = None
         self.gap.clear()
 
@@ -219,7 +188,11 @@ class Signals:
         self.thaw()
         self._healthy.clear()
         self.finiteness.clear()
+        self.repeats.clear()
+        self.repeated_validations.clear()
+        self.gradients.clear()
         self.baseline = None
+        self.origin = None
         self._fitted = 0
         self._compare_after(step)
 
@@ -236,6 +209,11 @@ class Signals:
         self.curve.truncate(restored_step)
         self.finiteness.truncate(restored_step)
         self.samples.truncate(restored_step)
+        self.gradients.clear()
+        self.repeats.clear()
+        self.repeated_validations.clear()
+        if self.origin is not None and self.origin[0] > restored_step:
+            self.origin = None
         self._last_lr = None
         self._compare_after(restored_step)
         self._refit()
@@ -245,7 +223,37 @@ class Signals:
         if self.validations and record.step <= self.validations[-1].step:
             return
         self.validations.append(Validation(record.step, record.val_loss, record.val_metric))
+        known = record.val_loss if record.val_loss is not None else record.val_metric
+        self.repeated_validations.add(record.step, known)
         self.has_new_validation = True
+
+    def stand_in(self, record: EvalReport) -> JudgedStep | None:
+        """Return a validation as a step of a log that holds validations only, else None.
+
+        The third validation without a training loss is the first to stand in; as soon as a training
+        loss is told, those that stood in are forgotten.
+        """
+        if not self.is_validation_only or len(self.validations) < 3 or not self.has_new_validation:
+            return None
+        if record.val_loss is None:
+            return None
+        return JudgedStep(
+            step=record.step,
+            t_s=record.t_s,
+            loss=record.val_loss,
+            grad_norm=None,
+            lr=None,
+            is_finite=math.isfinite(record.val_loss),
+        )
+
+    def begin_training(self) -> None:
+        """Forget the validations that stood in for training losses: there are some after all."""
+        self.is_validation_only = False
+        if self.origin is not None:
+            self.history.clear()
+            self.start.clear()
+            self.curve = Curve()
+            self.relearn(self.since_step)
 
     def judged_step(self, step: int) -> JudgedStep | None:
         """Return what was judged at `step`, None if that is forgotten or unknown."""
@@ -263,6 +271,26 @@ class Signals:
         if older.step >= newest.step:
             return None
         return max(0.0, (newest.t_s - older.t_s) / (newest.step - older.step))
+
+    def _learn(self, point: tuple[int, float]) -> None:
+        """Move the oldest losses of the gap into the baseline; a young run keeps a small gap."""
+        keep = min(self._config.gap_steps, max(4, len(self._healthy) // 2))
+        while len(self.gap) >= keep:
+            self._healthy.append(self.gap.popleft())
+            self._fitted += 1
+        self.gap.append(point)
+
+    def _note_wander(self, points: Sequence[tuple[int, float]]) -> None:
+        """Remember how far healthy losses stray together; a suspicion that healed is healthy."""
+        baseline, size = self.baseline, self._config.gap_steps
+        if baseline is None or len(points) < size:
+            return
+        self._wandered = self._seen_steps
+        listed = list(points)
+        chunks = [listed[i : i + size] for i in range(0, len(listed) - size + 1, size)]
+        worst = max(level([baseline.excess(x, at) for at, x in chunk], 2.0) for chunk in chunks)
+        if math.isfinite(worst):
+            self.wander.append(worst)
 
     def _observe_lr(self, judged: JudgedStep) -> None:
         lr = judged.lr
@@ -282,3 +310,19 @@ class Signals:
     def _refit(self) -> None:
         self.baseline = fit(self._healthy, self._config.min_noise_ratio)
         self._fitted = 0
+
+
+def _stride(history: Sequence[JudgedStep]) -> int:
+    """Return how many optimizer steps lie between two of the newest records, as a median."""
+    newest = list(history)[-_STRIDE_RECORDS:]
+    gaps = [b.step - a.step for a, b in pairwise(newest)]
+    epochs = [
+        b.epoch - a.epoch
+        for a, b in pairwise(newest)
+        if a.epoch is not None and b.epoch is not None
+    ]
+    steps = median(gaps) if gaps else 1.0
+    passed = median(epochs) if epochs else 0.0
+    if not math.isfinite(passed) or passed < 0.5:
+        return max(1, round(steps))
+    return max(1, round(steps), round(_STEPS_PER_EPOCH * min(passed, 1e6)))

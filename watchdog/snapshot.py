@@ -65,6 +65,7 @@ class Snapshot:
     checkpoint_size_bytes: int | None = None
     checkpoint_failures: int = 0
     trusted_step: int | None = None  # newest trusted checkpoint, durable or memory
+    hard_samples: tuple[int, ...] = ()  # indices; their batch spikes each epoch, or cost a rollback
     time_s: Mapping[str, float] = field(default_factory=dict)  # wall time by goodput category
     goodput_ratio: float | None = None
     records_total: int = 0

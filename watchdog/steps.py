@@ -21,7 +21,8 @@ class JudgedStep:
     """One optimizer step over all ranks that reported it.
 
     `loss` is the mean over the ranks (None: nobody reported one; it may be NaN); `grad_norm` and
-    `lr` are the same on every rank. `t_s` is the newest report's.
+    `lr` are the same on every rank. `t_s` is the newest report's. `is_applied` is false when the
+    optimizer step was skipped on any rank.
     """
 
     step: int
@@ -30,6 +31,8 @@ class JudgedStep:
     grad_norm: float | None
     lr: float | None
     is_finite: bool
+    epoch: float | None = None
+    is_applied: bool = True
     scheduled_lr: float | None = None
 
     def own_lr(self, lr_scale: float) -> float | None:
@@ -48,7 +51,9 @@ class _Partial:
     grad_norm: float | None = None
     lr: float | None = None
     scheduled_lr: float | None = None
+    epoch: float | None = None
     is_finite: bool = True
+    is_applied: bool = True
     t_s: float = -math.inf
 
 
@@ -107,7 +112,10 @@ def _merge(partial: _Partial, report: StepReport) -> None:
     if partial.lr is None:
         partial.lr = report.lr
         partial.scheduled_lr = report.scheduled_lr
+    if partial.epoch is None:
+        partial.epoch = report.epoch
     partial.is_finite = partial.is_finite and report.is_finite
+    partial.is_applied = partial.is_applied and report.is_applied
     if math.isfinite(report.t_s):
         partial.t_s = max(partial.t_s, report.t_s)
 
@@ -122,6 +130,8 @@ def _judge(step: int, partial: _Partial) -> JudgedStep:
         lr=partial.lr,
         scheduled_lr=partial.scheduled_lr,
         is_finite=partial.is_finite and (loss is None or math.isfinite(loss)),
+        epoch=partial.epoch,
+        is_applied=partial.is_applied,
     )
 
 

@@ -9,7 +9,7 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -89,6 +89,8 @@ class TrustBook:
         )
         self._forget(key)
         self._checkpoints[key] = checkpoint
+        if record.held_steps is not None:
+            self._keep_only(record.storage, record.held_steps)
         self._bound(record.storage)
         if not record.is_finite or (onset_step is not None and record.step >= onset_step):
             return self._move(checkpoint, Trust.TAINTED)
@@ -172,6 +174,17 @@ class TrustBook:
         checkpoint = self._checkpoints.pop(key, None)
         if checkpoint is not None and checkpoint in self._waiting:
             self._waiting.remove(checkpoint)
+
+    def _keep_only(self, storage: Storage, held_steps: Iterable[int]) -> None:
+        """Forget what its storage has dropped; what is distrusted stays known as such.
+
+        A copy of it may lie elsewhere, and must not be taken for one that nobody distrusts.
+        """
+        held = set(held_steps)
+        for key, checkpoint in list(self._checkpoints.items()):
+            is_good = checkpoint.trust in (Trust.CANDIDATE, Trust.TRUSTED)
+            if key[0] is storage and is_good and key[1] not in held:
+                self._forget(key)
 
     def _bound(self, storage: Storage) -> None:
         """Forget the oldest, but never the newest trusted one."""

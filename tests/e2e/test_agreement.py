@@ -42,3 +42,10 @@ def test_a_stop_reaches_the_rank_that_did_not_hear_it(tmp_path: Path) -> None:
     assert first[1] == second[1] < 60
     assert first[2] == second[2] == "stop"
     assert (tmp_path / "checkpoints" / f"step_{first[1]:08d}" / "manifest.json").is_file()
+
+
+def test_a_change_of_the_rate_takes_effect_at_the_same_step_on_both_ranks(tmp_path: Path) -> None:
+    first, second = run_pair(tmp_path, hearing_rank=1, kind="set_lr")
+    assert first[1:3] == second[1:3] == (60, None)
+    assert first[3] == second[3], "one rank trained a step at another rate than the other"
+    assert first[4] == []

@@ -15,6 +15,7 @@ from typing import Any
 
 from watchdog.config import WatchdogConfig
 from watchdog.core import Core
+from watchdog.detectors import DETECTORS
 from watchdog.interventions import Conclusion
 from watchdog.ledger import ledger_line
 from watchdog.records import (
@@ -23,6 +24,7 @@ from watchdog.records import (
     AttemptStarted,
     CheckpointSaved,
     EvalReport,
+    LrChanged,
     Outcome,
     Record,
     RollbackDone,
@@ -31,6 +33,13 @@ from watchdog.records import (
     Storage,
     Verdict,
 )
+
+
+def only(*names: str, **settings: Any) -> WatchdogConfig:
+    """Return settings with these detectors alone, so that a test is about one thing."""
+    detectors = {name: {"enabled": name in names} for name in DETECTORS}
+    return WatchdogConfig.model_validate({"detectors": detectors, **settings})
+
 
 LossAt = Callable[[int, int], float]
 
@@ -128,6 +137,7 @@ class Rig:
     memory_every: int = 8
     durable_every: int = 20
     is_node_lost: bool = False
+    dataset_size: int | None = None
     broken_weights_at: frozenset[tuple[int, int]] = frozenset()
     records: list[Record] = field(default_factory=list)
     out: list[Conclusion] = field(default_factory=list)
@@ -165,6 +175,10 @@ class Rig:
         self._end(Outcome.FINISHED)
         return self
 
+    def samples_of(self, step: int, rank: int) -> tuple[int, ...]:
+        """Return the ordinals of a rank's samples: one a step."""
+        return (step * 10 + rank,)
+
     def _train_one(self) -> Verdict | None:
         self.step += 1
         self.t_s += 1.0
@@ -181,14 +195,30 @@ class Rig:
                     rank=rank,
                     lr=self.lr * self.core.history().lr_scale,
                     step_s=1.0,
-                    sample_ids=(self.step * 10 + rank,),
+                    sample_ids=self.samples_of(self.step, rank),
                 )
             )
         if self.step % self.memory_every == 0:
             found += self._save(Storage.MEMORY)
         if self.step % self.durable_every == 0:
             found += self._save(Storage.DURABLE)
+        self._set_scale()
         return found[-1] if found else None
+
+    def _set_scale(self) -> None:
+        """Obey an order that changes the learning rate and nothing else."""
+        order = self.core.order
+        if order is not None and order.action is Action.CONTINUE:
+            self.tell(
+                LrChanged(
+                    t_s=self.t_s,
+                    attempt=self.attempt,
+                    generation=self.generation,
+                    verdict_id=order.verdict_id,
+                    step=self.step,
+                    lr_scale=order.lr_scale,
+                )
+            )
 
     def _save(self, storage: Storage) -> list[Verdict]:
         self.checkpoints[storage].add(self.step)
@@ -253,6 +283,7 @@ class Rig:
                 storage=storage,
                 generation=self.generation,
                 lr_scale=lr_scale,
+                dataset_size=self.dataset_size,
             )
         )
         self._save(Storage.MEMORY)

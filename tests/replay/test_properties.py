@@ -17,6 +17,7 @@ from watchdog.records import (
     CheckpointFailed,
     CheckpointSaved,
     EvalReport,
+    LrChanged,
     Outcome,
     Record,
     RollbackDone,
@@ -53,7 +54,14 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
         sample_ids=st.lists(WHOLE, max_size=3).map(tuple),
     ),
     st.builds(EvalReport, **GENERATION, val_loss=MAYBE, val_metric=MAYBE, seconds=MAYBE),
-    st.builds(CheckpointSaved, **GENERATION, storage=STORAGE, is_finite=st.booleans()),
+    st.builds(
+        CheckpointSaved,
+        **GENERATION,
+        storage=STORAGE,
+        is_finite=st.booleans(),
+        held_steps=st.none() | st.lists(WHOLE, max_size=4).map(tuple),
+    ),
+    st.builds(LrChanged, **GENERATION, verdict_id=st.integers(0, 9), lr_scale=NUMBER),
     st.builds(
         CheckpointFailed,
         **LIFE,
@@ -79,6 +87,7 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
         storage=st.none() | STORAGE,
         generation=st.integers(-1, 3),
         lr_scale=NUMBER,
+        dataset_size=st.none() | WHOLE,
     ),
     st.builds(
         AttemptEnded,
@@ -103,7 +112,8 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(RECORDS, max_size=60))
 def test_nothing_raises_whatever_the_records_say(records: list[Record]) -> None:
-    core = Core(WatchdogConfig())
+    policy = {"lr": "probe", "lift_after_steps": 2}
+    core = Core(WatchdogConfig.model_validate({"policy": policy}))
     for record in records:
         core.observe(record)
     core.history()

@@ -24,6 +24,7 @@ from watchdog.records import (
     RollbackDone,
     RunEnded,
     RunStarted,
+    StepReport,
     Storage,
     Tick,
 )
@@ -78,6 +79,49 @@ def test_report_that_overtakes_its_rollback_is_held_back_and_counts() -> None:
     assert core.snapshot().step == 47
     observe_all(core, [rolled_back()])
     assert core.snapshot().step == 33
+
+
+def after(restored_step: int, count: int, rank: int = 0) -> list[StepReport]:
+    """Return a rank's reports of the generation that a rollback has started."""
+    steps = range(restored_step + 1, restored_step + 1 + count)
+    return [report(s, 2.2, generation=1, rank=rank, t_s=51.0 + s - restored_step) for s in steps]
+
+
+@pytest.mark.parametrize(("reports", "is_over"), [(7, False), (8, True)])
+def test_a_rollback_whose_report_was_lost_is_believed_when_rank_0_trains_on(
+    reports: int, is_over: bool
+) -> None:
+    core = Core(WatchdogConfig())
+    burst(core)
+    out = observe_all(core, after(32, reports))
+    assert (core.history().pending_verdict is None) is is_over
+    if is_over:
+        (done,) = lines_of(out, "recovery_done")
+        assert (done["restored_step"], done["steps_lost"], done["seconds"]) == (32, 15, 5.0)
+        assert (core.snapshot().step, core.snapshot().generation) == (40, 1)
+        assert core.history().lr_scale == 0.5
+
+
+def test_other_ranks_may_overtake_a_rollback_by_as_much_as_they_like() -> None:
+    core = Core(WatchdogConfig())
+    burst(core)
+    assert observe_all(core, after(32, 200, rank=1)) == []
+    assert core.history().pending_verdict is not None
+
+
+def test_a_lost_rollback_starts_where_the_first_rank_to_tell_did() -> None:
+    core = Core(WatchdogConfig())
+    burst(core)
+    out = observe_all(core, [*after(24, 3, rank=1), *after(26, 8)])
+    assert lines_of(out, "recovery_done")[0]["restored_step"] == 24
+
+
+def test_a_rollback_that_arrives_after_it_was_believed_lost_changes_nothing() -> None:
+    core = Core(WatchdogConfig())
+    burst(core)
+    observe_all(core, after(32, 8))
+    assert observe_all(core, [rolled_back()]) == []
+    assert core.snapshot().rollbacks == 1
 
 
 def test_second_report_of_the_same_rollback_changes_nothing() -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tests.replay.rig import Rig, noisy
+from tests.unit import foreign_files as made
 from watchdog.__main__ import main
 from watchdog.config import WatchdogConfig
+from watchdog.importers import IMPORTERS
 from watchdog.ledger import read_ledger
 from watchdog.service import Service
 
@@ -130,6 +132,54 @@ def test_malformed_file_is_one_clear_error_and_exit_code_2(
     assert len(err.splitlines()) == 1
 
 
+def test_broken_file_does_not_keep_the_others_from_being_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, whole = tmp_path / "broken", nan_log(tmp_path / "whole")
+    broken.write_text('{"step": 1, "loss": "high"}\n')
+    assert main(["replay", "--json", str(broken), str(whole)]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["summary"]["source"] == str(whole)
+    assert err.startswith(f"error: line 1 of {broken} has loss='high'")
+
+
+@pytest.mark.parametrize("name", sorted(made.TEXTS))
+def test_nan_burst_is_an_incident_in_each_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / "log"
+    path.write_text(made.TEXTS[name](made.losses(60, bad_from=41)))
+    for arguments in ([], ["--format", name]):
+        causes = [x["cause"] for x in replayed(capsys, path, *arguments)[:-1]]
+        assert "nonfinite" in causes
+
+
+def test_file_in_another_format_than_said_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = nan_log(tmp_path / "log")
+    for name in set(IMPORTERS) - {"jsonl", "text"}:
+        assert main(["replay", "--format", name, str(path)]) == 2
+        assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(set(IMPORTERS) - {"hf"}))
+def test_file_without_a_single_record_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert main(["replay", "--format", name, str(empty)]) == 2
+    assert f"holds no record of the format {name}" in capsys.readouterr().err
+
+
+def test_job_file_beside_a_foreign_log_is_somebody_elses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "job.yaml").write_text("watchdog: {image: alpine}\n")
+    assert replayed(capsys, nan_log(tmp_path / "log"))[-1]["summary"]["incidents"] == 1
+
+
 def test_missing_file_and_broken_gzip_are_clear_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,7 +196,7 @@ def test_table_for_people_has_a_row_for_each_event(
     assert main(["replay", str(nan_log(tmp_path / "log"))]) == 0
     out = capsys.readouterr().out
     assert "rollback" in out
-    assert "59 records, 1 incidents, 0 suspicions" in out
+    assert "59 records, 1 incident, 0 suspicions (format jsonl)" in out
 
 
 def test_rows_without_a_step_are_numbered_on_and_a_step_back_is_a_resumed_run(
@@ -155,11 +205,3 @@ def test_rows_without_a_step_are_numbered_on_and_a_step_back_is_a_resumed_run(
     rows = [{"loss": 1.0 + 0.01 * (i % 3)} for i in range(60)]
     again = [{"step": s, "loss": 1.0 + 0.01 * (s % 3)} for s in range(30, 100)]
     assert replayed(capsys, write(tmp_path / "log", [*rows, *again]))[:-1] == []
-
-
-def test_validation_rows_count_as_validations(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [{"step": 10 * s, "val_loss": 1.0} for s in range(1, 20)]
-    (event, _) = replayed(capsys, write(tmp_path / "log", rows))[:2]
-    assert event["cause"] == "plateau"

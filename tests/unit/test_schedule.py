@@ -36,3 +36,14 @@ def test_the_floor_holds_the_scaled_rate_but_never_raises_the_schedule() -> None
     control = LrControl(scale=0.01, floor=0.1)
     assert control.lr(5, 1.0) == pytest.approx(0.1)
     assert control.lr(5, 0.05) == pytest.approx(0.05)
+
+
+def test_a_change_without_going_back_is_reached_from_the_scale_before_it() -> None:
+    control = LrControl(scale=1.0, anchor_step=100, rewarmup_steps=3, from_scale=0.5)
+    rates = [control.lr(step, 1.0) for step in (99, 100, 101, 102, 103, 104)]
+    assert rates == pytest.approx([0.5, 0.5, 0.625, 0.75, 0.875, 1.0])
+
+
+def test_a_change_down_without_a_ramp_holds_from_the_next_step_on() -> None:
+    control = LrControl(scale=1.0, anchor_step=100, from_scale=4.0)
+    assert [control.lr(step, 1.0) for step in (100, 101)] == [4.0, 1.0]

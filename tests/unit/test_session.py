@@ -14,15 +14,18 @@ from runner.device import Placement
 from runner.job import Job
 from runner.loop import train
 from runner.recovery import AttemptPlan, RestorePoint
+from runner.schedule import scheduled_lr
 from runner.session import Session
 from runner.spec import RunSpec
 from runner.task import TaskContext
 from tests.e2e.gloo_pair import VERDICT, ScriptedChannel, digest, spec
 from watchdog.errors import RollbackFailed
 from watchdog.records import (
+    Action,
     AttemptStarted,
     CheckpointSaved,
     EvalReport,
+    LrChanged,
     Order,
     OrderKind,
     RollbackDone,
@@ -86,6 +89,10 @@ def test_the_attempt_begins_and_ends_with_checkpoints(
     memory = [r.step for r in saved if r.storage is Storage.MEMORY]
     assert memory == [0, 8, 16, 24, 32, 40, 48, 56, 60]
     assert [r.step for r in saved if r.storage is Storage.DURABLE] == [60]
+    assert [r.held_steps for r in saved][-2:] in (
+        [(24, 32, 40, 48, 56, 60), (60,)],
+        [(60,), (24, 32, 40, 48, 56, 60)],
+    )
     assert all(r.is_finite for r in saved)
     assert [r.step for r in records if isinstance(r, EvalReport)] == [60]
 
@@ -123,6 +130,59 @@ def test_a_rollback_goes_back_scales_the_rate_and_skips_what_it_was_told(tmp_pat
     assert rates == pytest.approx([0.5 / 3, 1 / 3, 0.5])
     assert not {3, 5} & {o for r in after.values() for o in r.sample_ids}
     assert session.step == 60
+
+
+def test_a_change_of_the_rate_loses_no_step_and_is_told(tmp_path: Path) -> None:
+    verdict = replace(VERDICT, action=Action.CONTINUE, lr_scale=0.5, rewarmup_steps=1)
+    channel = ScriptedChannel(Order(order_id=1, kind=OrderKind.SET_LR, verdict=verdict))
+    session = run(tmp_path, channel)
+    [changed] = [r for r in channel.records if isinstance(r, LrChanged)]
+    assert (changed.lr_scale, changed.verdict_id) == (0.5, VERDICT.verdict_id)
+    reports = {r.step: r for r in steps(channel)}
+    assert sorted(reports) == list(range(1, 61))
+    assert {r.generation for r in reports.values()} == {0}
+    scheduled = session.spec.train
+    rates = [
+        (reports[s].lr or 0) / scheduled_lr(s, scheduled)
+        for s in (changed.step, changed.step + 1, changed.step + 2)
+    ]
+    assert rates == pytest.approx([1.0, 0.75, 0.5])
+
+
+def test_an_attempt_goes_on_in_the_middle_of_a_change_of_the_rate(tmp_path: Path) -> None:
+    plan = AttemptPlan(lr_scale=1.0, lr_from_scale=0.5, lr_anchor_step=2, rewarmup_steps=1)
+    channel = ScriptedChannel(None)
+    session = run(tmp_path, channel, run_spec=spec(6), plan=plan)
+    rates = [(r.lr or 0) / scheduled_lr(r.step, session.spec.train) for r in steps(channel)[:5]]
+    assert rates == pytest.approx([0.5, 0.5, 0.75, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(("is_reset", "is_same"), [(False, True), (True, False)])
+def test_a_rollback_forgets_the_momentum_only_when_ordered(
+    tmp_path: Path, untouched: tuple[Session, ScriptedChannel], is_reset: bool, is_same: bool
+) -> None:
+    verdict = replace(VERDICT, lr_scale=1.0, reset_momentum=is_reset)
+    channel = ScriptedChannel(Order(order_id=1, kind=OrderKind.ROLLBACK, verdict=verdict))
+    session = run(tmp_path, channel)
+    assert (digest(session.bare_model) == digest(untouched[0].bare_model)) is is_same
+    counts = {int(state["step"]) for state in session._optimizer.state.values()}
+    assert counts == ({60} if is_same else {60 - 16})
+
+
+def test_an_attempt_starts_without_momentum_when_ordered(tmp_path: Path) -> None:
+    run(tmp_path, ScriptedChannel(None), run_spec=spec(20))
+    plan = AttemptPlan(
+        attempt=1, generation=1, restore=(RestorePoint(20, Storage.DURABLE),), reset_momentum=True
+    )
+    session = run(tmp_path, ScriptedChannel(None), run_spec=spec(30), plan=plan)
+    assert {int(state["step"]) for state in session._optimizer.state.values()} == {10}
+
+
+def test_an_attempt_tells_how_many_samples_an_epoch_has(
+    untouched: tuple[Session, ScriptedChannel],
+) -> None:
+    [begun] = [r for r in untouched[1].records if isinstance(r, AttemptStarted)]
+    assert begun.dataset_size == 512
 
 
 def test_without_consequence_a_rollback_repeats_the_very_same_steps(

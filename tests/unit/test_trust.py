@@ -1,5 +1,10 @@
-import pytest
+from collections.abc import Callable
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.checkpoints import to_retire
 from tests.replay.rig import checkpoint
 from watchdog.records import Storage
 from watchdog.trust import TRANSITIONS, Trust, TrustBook, TrustConfig
@@ -120,3 +125,90 @@ def test_newest_trusted_checkpoint_is_never_forgotten() -> None:
 def test_table_has_a_row_for_every_trust_and_quarantine_is_the_end() -> None:
     assert set(TRANSITIONS) == set(Trust)
     assert TRANSITIONS[Trust.QUARANTINED] == frozenset()
+
+
+def test_what_its_storage_has_dropped_is_no_rollback_target_any_more() -> None:
+    trust = book(10, 20)
+    for step in range(21, 26):
+        trust.clean_step(step)
+    trust.saved(checkpoint(30, held_steps=(20, 30)), onset_step=None, restored_step=None)
+    assert trust.steps(Trust.TRUSTED) == (20,)
+    assert trust.steps(Trust.CANDIDATE) == (30,)
+
+
+def test_memory_that_drops_a_checkpoint_leaves_the_durable_one() -> None:
+    trust = book(10)
+    for step in range(11, 16):
+        trust.clean_step(step)
+    trust.saved(
+        checkpoint(20, storage=Storage.MEMORY, held_steps=(20,)),
+        onset_step=None,
+        restored_step=None,
+    )
+    assert trust.steps(Trust.TRUSTED, Storage.DURABLE) == (10,)
+
+
+def test_what_is_tainted_stays_known_even_if_it_was_dropped() -> None:
+    trust = book(10)
+    trust.taint_from(10)
+    trust.saved(checkpoint(20, held_steps=(20,)), onset_step=None, restored_step=None)
+    assert trust.distrusted_steps() == (10,)
+
+
+def in_state(trust: Trust) -> TrustBook:
+    """Return a book with one checkpoint, of step 10, in a state."""
+    made = book(10)
+    if trust is Trust.TRUSTED:
+        for step in range(11, 16):
+            made.clean_step(step)
+    elif trust is Trust.TAINTED:
+        made.taint_from(10)
+    elif trust is Trust.QUARANTINED:
+        made.quarantine(10, Storage.DURABLE)
+    return made
+
+
+EVENTS: dict[str, Callable[[TrustBook], object]] = {
+    "clean": lambda made: [made.clean_step(step) for step in range(11, 16)],
+    "onset": lambda made: made.taint_from(10),
+    "later onset": lambda made: made.taint_from(11),
+    "healed": lambda made: made.absolve_from(10, generation=0),
+    "unreadable": lambda made: made.quarantine(10, Storage.DURABLE),
+}
+
+#: What becomes of a checkpoint, by state and event; what is not named stays as it is.
+TABLE = {
+    (Trust.CANDIDATE, "clean"): Trust.TRUSTED,
+    (Trust.CANDIDATE, "onset"): Trust.TAINTED,
+    (Trust.CANDIDATE, "unreadable"): Trust.QUARANTINED,
+    (Trust.TRUSTED, "onset"): Trust.TAINTED,
+    (Trust.TRUSTED, "unreadable"): Trust.QUARANTINED,
+    (Trust.TAINTED, "healed"): Trust.CANDIDATE,
+    (Trust.TAINTED, "unreadable"): Trust.QUARANTINED,
+}
+
+
+@pytest.mark.parametrize("event", list(EVENTS))
+@pytest.mark.parametrize("state", list(Trust))
+def test_every_state_answers_every_event_as_the_table_says(state: Trust, event: str) -> None:
+    made = in_state(state)
+    assert made.durable() == {10: state.value}
+    EVENTS[event](made)
+    assert made.durable() == {10: TABLE.get((state, event), state).value}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(1, 500), unique=True, max_size=40),
+    st.data(),
+    st.integers(1, 5),
+)
+def test_retention_never_takes_the_last_trusted_checkpoint(
+    steps: list[int], data: st.DataObject, keep: int
+) -> None:
+    ordered = tuple(sorted(steps))
+    trust = {step: data.draw(st.sampled_from([t.value for t in Trust])) for step in ordered}
+    left = set(ordered) - set(to_retire(ordered, trust, keep))
+    trusted = [step for step in ordered if trust[step] == "trusted"]
+    assert set(trusted[-1:]) <= left
+    assert len(left) <= keep + 1

@@ -1,7 +1,8 @@
 """The detectors; the folder is the registry.
 
 A detector is a module with a `Config` and a `detect(signals, config) -> Finding | None`. It holds
-no state: calling it twice gives one answer.
+no state: calling it twice gives one answer. One that looks at longer stretches says so with
+`CADENCE = Cadence.BLOCK`, and is not asked at every step.
 
 Runs in: anywhere (pure).
 """
@@ -13,7 +14,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from watchdog.findings import Finding
+from watchdog.findings import Cadence, Finding
 from watchdog.settings import DetectorConfig
 from watchdog.signals import Signals
 
@@ -25,13 +26,15 @@ class Detector:
     name: str
     config: type[DetectorConfig]
     detect: Callable[[Signals, DetectorConfig], Finding | None]
+    cadence: Cadence = Cadence.STEP
 
 
 def _load() -> Mapping[str, Detector]:
     found = {}
     for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{__name__}.{info.name}")
-        found[info.name] = Detector(info.name, module.Config, module.detect)
+        cadence = getattr(module, "CADENCE", Cadence.STEP)
+        found[info.name] = Detector(info.name, module.Config, module.detect, cadence)
     return found
 
 

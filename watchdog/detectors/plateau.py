@@ -1,45 +1,69 @@
-"""A run that has stopped improving although its learning rate would let it.
+"""A run that has stopped improving although its learning rate would let it, or never began to.
 
-Fires only when the data can tell: the improvement over the window, plus twice its standard error,
-must be smaller than the least improvement worth waiting for. It works on medians of blocks of step
-losses and on validations; where both speak, neither may show progress. Must not fire while the rate
-warms up or has annealed, on slow improvement, or on a run that has reached its target.
+*Stalled*: the loss surely moved by less than is worth waiting for, over a large share of the run,
+and no validation moves either. The test is one of equivalence: where the noise is too large to tell
+it stays silent. Must not fire while the rate warms up or has annealed, on slow improvement, or on a
+run that has reached its target.
+
+*Never learned*: after many steps the second half of the whole run is no better than the first but
+for the noise. Here the schedule is no excuse, and noise is none either: a run that learns falls by
+far more than its noise at the start of its life.
 
 The restore target is the best window: `onset_step` is the step after the newest one that is as good
 as the best within the noise, so that restoring what was trusted before it keeps what was learned.
+
+Source of the defaults: the real logs labelled plateau; the healthy ones fall by more between the
+halves of any 800 steps from the start than the ones that never learn do by a factor of three.
 
 Runs in: anywhere (pure).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydantic import Field
 
-from watchdog.curve import regroup
-from watchdog.findings import Finding, Level
+from watchdog.baseline import median
+from watchdog.curve import Block, regroup
+from watchdog.findings import Cadence, Finding, Level
 from watchdog.records import Cause
 from watchdog.settings import DetectorConfig
-from watchdog.signals import Signals, Validation
-from watchdog.steps import mean
+from watchdog.signals import Signals
+from watchdog.trend import (
+    Progress,
+    kendall_z,
+    noise,
+    progress,
+    robust_noise,
+    robust_progress,
+    scale,
+)
+from watchdog.validations import Validation, is_moving, metrics, series
+
+CADENCE = Cadence.BLOCK
 
 _BLOCKS = 16
-#: Chosen: one-sided 97.7 %; a plateau must be certain, because acting on progress costs progress.
-_STANDARD_ERRORS = 2.0
+#: Chosen: one-sided 99.4 %; a plateau must be certain, because acting on progress costs progress.
+_STANDARD_ERRORS = 2.5
+#: Windows that are tried, as multiples of the least: a longer one is less noisy.
+_WINDOWS = (1.0, 1.5, 2.0)
+#: Chosen: two-sided 95 %; what a run that learns shows long before its loss is called stuck.
+_LEARNED_ERRORS = 2.0
 
 
 class Config(DetectorConfig):
-    """Windows are counted in steps (of a foreign log: its records)."""
+    """Windows are optimizer steps, but of logs with one record for many steps: see the fields."""
 
     window_steps: int = Field(
         400, ge=4 * _BLOCKS, le=65536, description="Least steps over which progress is looked for."
     )
+    window_records: int = Field(
+        48, ge=_BLOCKS, le=256, description="Least records of a log over which it is looked for."
+    )
     window_validations: int = Field(
-        10, ge=6, le=256, description="Least validations over which progress is looked for."
+        12, ge=6, le=256, description="Least validations over which progress is looked for."
     )
     window_ratio: float = Field(
         0.4,
@@ -55,6 +79,31 @@ class Config(DetectorConfig):
         description="Improvement of the second half of the window over the first that is worth "
         "waiting for, as a share of the value.",
     )
+    min_learned_ratio: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="Improvement of the second half of the whole run over the first below which "
+        "it has not learned anything.",
+    )
+    max_error_ratio: float = Field(
+        0.03,
+        gt=0,
+        lt=1,
+        description="Standard error of that improvement beyond which nothing can be told.",
+    )
+    learning_steps: int = Field(
+        800, ge=64, le=65536, description="Least steps after which a run must have learned."
+    )
+    learning_records: int = Field(
+        40, ge=8, le=1024, description="Least records after which a run must have learned."
+    )
+    saturated_metric: float = Field(
+        0.97,
+        gt=0,
+        le=1,
+        description="A metric that is a share (or a percentage) at or above this has converged.",
+    )
     min_lr_ratio: float = Field(
         0.3,
         ge=0,
@@ -69,62 +118,19 @@ class Config(DetectorConfig):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """By how much a series fell between the halves of a window, and the standard error of that.
-
-    In log units where all values are positive, else relative to the mean magnitude.
-    """
-
-    fall: float
-    error: float
-
-    def is_surely_below(self, least: float) -> bool:
-        """Whether the fall is below `least` beyond doubt."""
-        return self.fall + _STANDARD_ERRORS * self.error < least
-
-    def is_surely_above(self, least: float) -> bool:
-        """Whether the fall is above `least` beyond doubt."""
-        return self.fall - _STANDARD_ERRORS * self.error > least
-
-
 def detect(signals: Signals, config: Config) -> Finding | None:
     """Return the plateau; looked for now and then past a full window, and at each validation."""
-    is_block_full = signals.comparable_steps % (config.window_steps // _BLOCKS) == 0
-    if not (is_block_full or signals.has_new_validation) or not _may_improve(signals, config):
-        return None
-    window_steps = max(config.window_steps, math.ceil(config.window_ratio * signals.age_steps))
-    if is_block_full and signals.comparable_steps >= window_steps:
-        finding = _flat_loss(signals, window_steps, config)
+    if signals.is_block_due:
+        finding = _never_learned(signals, config)
         if finding is not None:
             return finding
-    if signals.has_new_validation:
-        return _flat_validation(signals, config)
-    return None
-
-
-def progress(values: Sequence[float]) -> Progress:
-    """Return how far a series of at least four values fell; trends and outliers cancel out."""
-    scaled = _scaled(values)
-    half = len(scaled) // 2
-    falls = (mean(scaled[:half]) or 0.0) - (mean(scaled[half:]) or 0.0)
-    return Progress(falls, math.sqrt(2 / half) * _noise(scaled))
-
-
-def _scaled(values: Sequence[float]) -> list[float]:
-    if min(values) > 0:
-        return [math.log(value) for value in values]
-    size = mean([abs(value) for value in values]) or 1.0
-    return [value / size for value in values]
-
-
-def _noise(values: Sequence[float]) -> float:
-    """Return the standard deviation about the trend.
-
-    Source: von Neumann et al. 1941, the mean square successive difference.
-    """
-    squares = [(b - a) * (b - a) for a, b in itertools.pairwise(values)]
-    return math.sqrt(max(0.0, (mean(squares) or 0.0) / 2))
+    if not _may_improve(signals, config):
+        return None
+    if signals.is_block_due:
+        finding = _flat_loss(signals, config)
+        if finding is not None:
+            return finding
+    return _flat_validation(signals, config) if signals.has_new_validation else None
 
 
 def _may_improve(signals: Signals, config: Config) -> bool:
@@ -141,25 +147,72 @@ def _may_improve(signals: Signals, config: Config) -> bool:
     return own_lr >= config.min_lr_ratio * signals.max_lr
 
 
-def _flat_loss(signals: Signals, window_steps: int, config: Config) -> Finding | None:
-    newest = signals.curve.newest(window_steps)
+def _never_learned(signals: Signals, config: Config) -> Finding | None:
+    """Judge the whole run: its newest half against its first losses, and for any trend."""
+    records = max(config.learning_records, math.ceil(config.learning_steps / signals.stride))
+    whole = signals.curve.blocks
+    if signals.stride == 1 or min(signals.age_steps, signals.comparable_steps) < records:
+        return None
+    if len(whole) < 8 or not signals.start:
+        return None
+    newest = [block.loss for block in whole[len(whole) // 2 :]]
+    start = median(signals.start)
+    moved = scale([start, median(newest)])
+    spread = robust_noise(scale(newest)) * math.sqrt(2 / len(signals.start))
+    if moved[0] - moved[1] >= max(config.min_learned_ratio, _LEARNED_ERRORS * spread):
+        return None
+    grouped = [block.loss for block in regroup(whole, 2 * _BLOCKS)]
+    halves = robust_progress(grouped)
+    if halves.error > config.max_error_ratio:
+        return None
+    if halves.fall > config.min_learned_ratio and kendall_z(grouped) < -_LEARNED_ERRORS:
+        return None
+    checks = signals.validations
+    if is_moving(list(checks)) or _is_converged(newest[-1], list(checks), config):
+        return None
+    return _finding(
+        best_step=_newest_best([(b.last_step, b.loss) for b in whole]),
+        moved=halves,
+        least=config.min_learned_ratio,
+        setting="min_learned_ratio",
+        what=f"loss {median(newest):.4g} is no better than the first {len(signals.start)} were, "
+        f"{start:.4g}, after {signals.age_steps} records, and shows no trend: nothing was learned",
+    )
+
+
+def _flat_loss(signals: Signals, config: Config) -> Finding | None:
+    count = max(
+        config.window_records,
+        math.ceil(config.window_steps / signals.stride),
+        math.ceil(config.window_ratio * signals.age_steps),
+    )
+    for share in _WINDOWS:
+        found = _flat_window(signals, math.ceil(share * count), config)
+        if found is not None:
+            return found
+    return None
+
+
+def _flat_window(signals: Signals, count: int, config: Config) -> Finding | None:
+    if signals.comparable_steps < count:
+        return None
+    newest = signals.curve.newest(count)
     window = regroup(newest, _BLOCKS)
     if len(window) < _BLOCKS:
         return None
     moved = progress([block.loss for block in window])
-    if not moved.is_surely_below(config.min_improvement_ratio):
+    if not moved.is_surely_flat(config.min_improvement_ratio, _STANDARD_ERRORS):
         return None
     checks = [v for v in signals.validations if v.step >= window[0].first_step]
-    if _is_validation_improving(checks) or _is_converged(window[-1].loss, checks, config):
+    if is_moving(checks) or _is_converged(window[-1].loss, checks, config):
         return None
-    whole = signals.curve.blocks
-    blocks = regroup(whole, len(whole) // (len(newest) // _BLOCKS))
     return _finding(
-        best_step=_newest_best([(block.last_step, block.loss) for block in blocks]),
+        best_step=_newest_best(_block_ends(signals.curve.blocks, len(newest) // _BLOCKS)),
         moved=moved,
         least=config.min_improvement_ratio,
+        setting="min_improvement_ratio",
         what=f"loss fell by {moved.fall:.2%} (standard error {moved.error:.2%}) between the halves "
-        f"of the last {window_steps} steps",
+        f"of the last {count} records",
     )
 
 
@@ -168,63 +221,65 @@ def _flat_validation(signals: Signals, config: Config) -> Finding | None:
         config.window_validations, math.ceil(config.window_ratio * len(signals.validations))
     )
     checks = [v for v in signals.validations if v.step > signals.since_step][-count:]
-    series = _series(checks)
-    if len(series) < count:
+    found = series(checks)
+    if len(found) < count or not _is_long(signals, checks, config) or is_moving(checks):
         return None
-    moved = progress([value for _, value in series])
-    if not moved.is_surely_below(config.min_improvement_ratio):
+    moved = progress([value for _, value in found])
+    if not moved.is_surely_flat(config.min_improvement_ratio, _STANDARD_ERRORS):
         return None
     since = [b.loss for b in signals.curve.blocks if b.first_step > checks[0].step]
     if _is_falling(since) or _is_converged(since[-1] if since else math.inf, checks, config):
         return None
     return _finding(
-        best_step=_newest_best(series),
+        best_step=_newest_best(found),
         moved=moved,
         least=config.min_improvement_ratio,
+        setting="min_improvement_ratio",
         what=f"validation improved by {moved.fall:.2%} (standard error {moved.error:.2%}) between "
         f"the halves of the last {count} validations, and the loss did not fall",
     )
 
 
-def _finding(*, best_step: int, moved: Progress, least: float, what: str) -> Finding:
+def _finding(*, best_step: int, moved: Progress, least: float, setting: str, what: str) -> Finding:
     return Finding(
         cause=Cause.PLATEAU,
         level=Level.INCIDENT,
         onset_step=best_step + 1,
         value=moved.fall,
         threshold=least,
-        summary=f"{what}; best up to step {best_step}; the rate has not annealed, limit is "
-        f"detectors.plateau.min_improvement_ratio={least:g}",
+        summary=f"{what}; best up to step {best_step}; limit is detectors.plateau.{setting}="
+        f"{least:g}",
     )
 
 
-def _series(checks: Sequence[Validation]) -> list[tuple[int, float]]:
-    """Return (step, value) of the validations, lower is better; the metric where there is one."""
-    metrics = [(v.step, -v.metric) for v in checks if v.metric is not None]
-    losses = [(v.step, v.loss) for v in checks if v.loss is not None]
-    chosen = metrics if len(metrics) >= len(losses) else losses
-    return [(step, value) for step, value in chosen if math.isfinite(value)]
+def _block_ends(blocks: list[Block], per_group: int) -> list[tuple[int, float]]:
+    """Return (last step, loss) of the curve in groups as large as those of the window."""
+    groups = regroup(blocks, max(1, len(blocks) // max(1, per_group)))
+    return [(group.last_step, group.loss) for group in groups]
 
 
-def _newest_best(series: Sequence[tuple[int, float]]) -> int:
+def _newest_best(found: Sequence[tuple[int, float]]) -> int:
     """Return the newest step whose value is the best but for the noise."""
-    values = [value for _, value in series]
-    limit = min(values) + _noise(values)
-    return max(step for step, value in series if value <= limit)
+    values = [value for _, value in found]
+    limit = min(values) + noise(values)
+    return max(step for step, value in found if value <= limit)
 
 
-def _is_validation_improving(checks: Sequence[Validation]) -> bool:
-    return _is_falling([value for _, value in _series(checks)])
+def _is_long(signals: Signals, checks: Sequence[Validation], config: Config) -> bool:
+    """Whether the validations lie far enough apart: a check at every step says little."""
+    records = sum(1 for judged in signals.history if judged.step >= checks[0].step)
+    span_steps = max(records * signals.stride, checks[-1].step - checks[0].step)
+    return span_steps >= config.window_steps
 
 
 def _is_falling(values: Sequence[float]) -> bool:
-    return len(values) >= 4 and progress(values).is_surely_above(0.0)
+    return len(values) >= 4 and progress(values).is_surely_above(0.0, _LEARNED_ERRORS)
 
 
 def _is_converged(loss: float, checks: Sequence[Validation], config: Config) -> bool:
     if config.target_loss is not None and loss <= config.target_loss:
         return True
-    metrics = [v.metric for v in checks if v.metric is not None]
-    return config.target_metric is not None and max(metrics, default=-math.inf) >= (
-        config.target_metric
-    )
+    best = max((value for _, value in metrics(checks)), default=-math.inf)
+    if config.saturated_metric <= best <= 1 or 100 * config.saturated_metric <= best <= 100:
+        return True
+    return config.target_metric is not None and best >= config.target_metric

@@ -3,21 +3,39 @@
 Size does not decide: a real 176-billion-parameter run went from 2.20 to 5.10 and was back in
 thirty steps, another rose by 3 % and never recovered. So leaving the band is a suspicion only; it
 freezes the baseline, and the loss has `patience_steps` to come back. One that is plainly on its way
-back gets as many again. Must not fire on a spike that heals, on single hard batches, on a falling
-or merely noisy loss.
+back gets more. Must not fire on a spike that heals, on single hard batches, on a falling or merely
+noisy loss, or while validation improves.
+
+What is not back is measured on the median of many losses, because single losses have heavy tails,
+and against how far such medians stray in this very run while it is healthy: losses that follow each
+other are not independent, and no table of sigmas knows how much.
+
+Source of the defaults: over 40 healthy real logs with 223,000 records, the median of 24 losses lay
+2 robust standard deviations above the forecast 9 times in all but two of them; those two (running
+averages, batches sorted by topic) wander by 4 to 9, which is what `wander_ratio` is for.
 
 Runs in: anywhere (pure).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
-from watchdog.baseline import Baseline, median
+from watchdog.baseline import Baseline, level, median
 from watchdog.findings import Finding, Level
 from watchdog.records import Cause
 from watchdog.settings import DetectorConfig
 from watchdog.signals import Signals
+from watchdog.validations import is_improving_since
+
+#: The third largest stray is usual: the first two may be a schedule's, or a spike that healed.
+_RARE = 3
+#: Losses that say where a falling run is now.
+_RECENT = 8
+#: Losses further than this from their median, in standard deviations, are drawn to its edge.
+_LEVEL_WIDTH = 2.0
 
 
 class Config(DetectorConfig):
@@ -29,24 +47,50 @@ class Config(DetectorConfig):
     band_sigmas: float = Field(
         3.0,
         gt=0,
-        description="Half width of the forecast band: where a loss counts as recovered, and what "
+        description="Half width of the forecast band: what "
         "the newest loss and the median of shift_steps losses must exceed to be a suspicion.",
     )
     shift_steps: int = Field(
         8, ge=3, le=64, description="Newest losses whose median is compared with the band."
     )
+    level_sigmas: float = Field(
+        1.3,
+        gt=0,
+        description="Least distance of the median of level_steps losses from the forecast that is "
+        "a shift: half of what is raised by two standard deviations shows it in time.",
+    )
+    level_steps: int = Field(
+        24, ge=4, le=64, description="Newest losses whose median is the level of the loss."
+    )
+    wander_ratio: float = Field(
+        1.5,
+        ge=1,
+        description="How much further than ever while healthy the level must stray to be a shift.",
+    )
+    min_wander: int = Field(
+        16, ge=1, le=256, description="Levels known before a run's own wander is believed."
+    )
     patience_steps: int = Field(
         32, ge=4, le=1024, description="Steps from the onset that a loss has to come back."
+    )
+    max_patience: int = Field(
+        8, ge=1, le=16, description="Patiences that a loss on its way back gets at most."
     )
     recover_steps: int = Field(
         5, ge=1, le=64, description="Newest losses whose median must be in the band again."
     )
+    back_ratio: float = Field(
+        0.75,
+        gt=0,
+        lt=1,
+        description="Share of the distance that is a shift, below which a loss has come back.",
+    )
     healing_ratio: float = Field(
-        0.5,
+        0.7,
         gt=0,
         lt=1,
         description="A loss whose distance to the forecast fell below this share in half its "
-        "patience is on its way back and is given the same patience once more.",
+        "patience is on its way back and is given more.",
     )
     min_history_steps: int = Field(
         16, ge=4, le=1024, description="Healthy losses needed before anything is judged."
@@ -63,7 +107,7 @@ def detect(signals: Signals, config: Config) -> Finding | None:
         return None
     if signals.excursion is None:
         return _suspect(signals, baseline, config)
-    return _follow(tuple(signals.excursion), baseline, config)
+    return _follow(signals, tuple(signals.excursion), baseline, config)
 
 
 def _suspect(signals: Signals, baseline: Baseline, config: Config) -> Finding | None:
@@ -71,47 +115,114 @@ def _suspect(signals: Signals, baseline: Baseline, config: Config) -> Finding | 
         return None
     step, loss = signals.gap[-1]
     newest = baseline.excess(loss, step)
+    if newest < config.suspect_sigmas and baseline.is_falling and len(signals.gap) > 2 * _RECENT:
+        baseline = baseline.lowered([x for _, x in list(signals.gap)[:-_RECENT]])
+        newest = baseline.excess(loss, step)
     if newest >= config.suspect_sigmas:
-        return _finding(Level.SUSPECT, step, (step, loss), baseline, config.suspect_sigmas, config)
-    if newest < config.band_sigmas:
+        onset = _first_high(signals.gap, baseline, config)
+        return _finding(Level.SUSPECT, onset, (step, loss), baseline, config.suspect_sigmas, config)
+    if newest >= config.band_sigmas:
+        found = _shift(signals, baseline, config.shift_steps, config.band_sigmas, config)
+        if found is not None:
+            return found
+    if newest < config.level_sigmas or len(signals.gap) < config.level_steps:
         return None
-    shift = list(signals.gap)[-config.shift_steps :]
-    if len(shift) < config.shift_steps:
+    return _shift(signals, baseline, config.level_steps, _level_limit(signals, config), config)
+
+
+def _first_high(gap: Sequence[tuple[int, float]], baseline: Baseline, config: Config) -> int:
+    """Return the first of the unbroken row of high losses that the newest one ends."""
+    onset = gap[-1][0]
+    for step, loss in reversed(gap):
+        if baseline.excess(loss, step) < config.level_sigmas:
+            break
+        onset = step
+    return onset
+
+
+def _shift(
+    signals: Signals, baseline: Baseline, count: int, sigmas: float, config: Config
+) -> Finding | None:
+    """Return the suspicion that the newest `count` losses lie `sigmas` too high together."""
+    shift = list(signals.gap)[-count:]
+    if len(shift) < count:
         return None
     excesses = [baseline.excess(value, at) for at, value in shift]
-    if median(excesses) < config.band_sigmas:
+    if level(excesses, _LEVEL_WIDTH) < sigmas:
         return None
-    onset = next(at for (at, _), e in zip(shift, excesses, strict=True) if e >= config.band_sigmas)
-    typical = (step, median([value for _, value in shift]))
-    return _finding(Level.SUSPECT, onset, typical, baseline, config.band_sigmas, config)
+    onset = next(at for (at, _), e in zip(shift, excesses, strict=True) if e >= sigmas / 2)
+    typical = (shift[-1][0], median([value for _, value in shift]))
+    return _finding(Level.SUSPECT, onset, typical, baseline, sigmas, config)
+
+
+def _level_limit(signals: Signals, config: Config) -> float:
+    """Return how far the level may stray, by default and by what this run has shown.
+
+    A run that has shown little yet is given the whole band.
+    """
+    strays = sorted(signals.wander)
+    usual = strays[-_RARE] if len(strays) >= 2 * config.min_wander else max(strays, default=0.0)
+    wander = config.wander_ratio * usual
+    if len(signals.wander) < config.min_wander:
+        return max(config.band_sigmas, wander)
+    return max(config.level_sigmas, wander)
 
 
 def _follow(
-    losses: tuple[tuple[int, float], ...], baseline: Baseline, config: Config
+    signals: Signals, losses: tuple[tuple[int, float], ...], baseline: Baseline, config: Config
 ) -> Finding | None:
     """Judge the losses since the onset; `losses` is never empty while something is suspected."""
     excesses = [baseline.excess(loss, step) for step, loss in losses]
-    recent = median(excesses[-config.recover_steps :])
-    if len(losses) >= config.recover_steps and recent < config.band_sigmas:
+    limit = _level_limit(signals, config)
+    if _is_back(excesses, limit, config):
         return None
-    is_spent = len(losses) >= config.patience_steps
-    if is_spent and _is_healing(excesses, config) and len(losses) < 2 * config.patience_steps:
-        is_spent = False
-    level = Level.INCIDENT if is_spent else Level.SUSPECT
+    is_stuck = _is_stuck(excesses, limit, config)
+    if is_stuck and is_improving_since(signals.validations, losses[0][0]):
+        return None
+    rung = Level.INCIDENT if is_stuck else Level.SUSPECT
     typical = (losses[-1][0], median([loss for _, loss in losses[-config.recover_steps :]]))
-    return _finding(level, losses[0][0], typical, baseline, config.band_sigmas, config)
+    sigmas = min(limit, config.band_sigmas)
+    return _finding(rung, losses[0][0], typical, baseline, sigmas, config)
 
 
-def _is_healing(excesses: list[float], config: Config) -> bool:
-    """Whether the distance to the forecast has shrunk enough over the last half of the patience."""
+def _is_back(excesses: Sequence[float], limit: float, config: Config) -> bool:
+    """Whether the newest losses are near the forecast; the later, the more of them are asked."""
+    count = len(excesses)
+    if count >= config.max_patience * config.patience_steps:
+        return not _is_high(excesses, limit, config)
+    if count < config.recover_steps:
+        return False
+    asked = config.shift_steps if count < config.level_steps else 2 * config.shift_steps
+    return level(excesses[-asked:], _LEVEL_WIDTH) < config.back_ratio * limit
+
+
+def _is_stuck(excesses: Sequence[float], limit: float, config: Config) -> bool:
+    """Whether patience is spent with the loss still up, and not on its way down."""
+    count = len(excesses)
+    if count < config.patience_steps or not _is_high(excesses, limit, config):
+        return False
+    return count >= config.max_patience * config.patience_steps or not _is_healing(excesses, config)
+
+
+def _is_high(excesses: Sequence[float], limit: float, config: Config) -> bool:
+    """Whether the level is too high, and was so to the last."""
+    is_level_high = level(excesses[-config.level_steps :], _LEVEL_WIDTH) >= limit
+    return is_level_high and level(excesses[-config.shift_steps :], _LEVEL_WIDTH) >= 0.8 * limit
+
+
+def _is_healing(excesses: Sequence[float], config: Config) -> bool:
+    """Whether the distance to the forecast has shrunk enough over the last half of the patience.
+
+    A distance within the noise of its own median cannot be seen to shrink.
+    """
     half = config.patience_steps // 2
     now = median(excesses[-config.recover_steps :])
     before = median(excesses[-half - config.recover_steps : -half] or excesses[:1])
-    return now <= config.healing_ratio * before
+    return before >= 2 * config.band_sigmas and now <= config.healing_ratio * before
 
 
 def _finding(
-    level: Level,
+    rung: Level,
     onset_step: int,
     point: tuple[int, float],
     baseline: Baseline,
@@ -120,9 +231,9 @@ def _finding(
 ) -> Finding:
     step, loss = point
     limit = baseline.threshold(sigmas, step)
-    if level is Level.SUSPECT:
+    if rung is Level.SUSPECT:
         summary = (
-            f"loss {loss:.4g} at step {step} is above {limit:.4g} ({sigmas:g} robust standard "
+            f"loss {loss:.4g} at step {step} is above {limit:.4g} ({sigmas:.3g} robust standard "
             f"deviations over its trend), from step {onset_step} on"
         )
     else:
@@ -133,7 +244,7 @@ def _finding(
         )
     return Finding(
         cause=Cause.SPIKE,
-        level=level,
+        level=rung,
         onset_step=onset_step,
         value=loss,
         threshold=limit,

@@ -1,19 +1,25 @@
 """The ladder: roll back and lower the rate; restart what died; halt when that did not help.
 
 Each rung is tried only while the budget of its cause lasts. The same cause without progress since
-the last time goes deeper: an older checkpoint, and again a lower rate. Lowering ends at a floor.
+the last time goes deeper: an older checkpoint, again a lower rate, and the second time also without
+the optimizer's momentum. Lowering ends at a floor. A run that is stuck may have several rates tried
+instead of one lowered.
 
 Runs in: anywhere (pure).
 """
 
 from __future__ import annotations
 
-from pydantic import Field
+import dataclasses
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from watchdog.budget import BudgetConfig
 from watchdog.diagnosis import Diagnosis
 from watchdog.history import History
-from watchdog.records import NUMERIC_CAUSES, Action, Cause, Verdict
+from watchdog.policies.probe import trial_scales
+from watchdog.records import HARMLESS_CAUSES, NUMERIC_CAUSES, STUCK_CAUSES, Action, Cause, Verdict
 from watchdog.settings import Config as BaseConfig
 
 
@@ -32,7 +38,48 @@ class Config(BaseConfig):
     rewarmup_steps: int = Field(
         10, ge=0, description="Steps over which the lowered rate is reached after a rollback."
     )
+    reset_momentum: bool = Field(
+        True,
+        description="Whether the second repeat of the same cause without progress also has the "
+        "optimizer forget its momentum: what it gathered may be what is broken.",
+    )
+    lr: Literal["reduce", "probe"] = Field(
+        "reduce",
+        description="What to do about a run that is stuck. reduce: lower the rate. probe: try "
+        "several rates, up and down, from one checkpoint, and go on with the best.",
+    )
+    probe_multipliers: tuple[float, ...] = Field(
+        (0.25, 0.5, 1.0, 2.0, 4.0, 10.0),
+        strict=False,  # a list, as YAML has it, is taken for a tuple
+        min_length=2,
+        max_length=32,
+        description="Rates to try, as multiples of the present one; 1 is what the others have to "
+        "beat.",
+    )
+    probe_steps: int = Field(
+        60,
+        ge=12,
+        le=65536,
+        description="Steps of each trial. The first third, where the rate is still being reached, "
+        "is not compared, so it should not be shorter than rewarmup_steps.",
+    )
+    lift_after_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Healthy steps after which a lowered rate is doubled, up to the job's own; "
+        "null: never.",
+    )
     budgets: BudgetConfig = BudgetConfig()
+
+    @field_validator("probe_multipliers")
+    @classmethod
+    def _multipliers_can_be_compared(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if 1.0 not in value or min(value) <= 0 or len(set(value)) < len(value):
+            raise ValueError(
+                f"probe_multipliers={list(value)} must be positive, each there once, and 1 among "
+                "them: the other rates are compared with the present one"
+            )
+        return value
 
 
 def decide(diagnosis: Diagnosis, history: History, config: Config) -> Verdict:
@@ -50,9 +97,42 @@ def is_charged(cause: Cause, history: History) -> bool:
     return cause is not Cause.NODE_LOST or not history.has_progress
 
 
+def as_observed(verdict: Verdict, lr_scale: float) -> Verdict:
+    """Return what is said of a verdict by a watchdog that may not act; `lr_scale` is in force."""
+    return dataclasses.replace(
+        verdict,
+        action=Action.CONTINUE,
+        advised=verdict.action,
+        lr_scale=lr_scale,
+        reason=f"would {verdict.action.value}, but mode is observe: {verdict.reason}",
+    )
+
+
+def is_probing(diagnosis: Diagnosis, history: History, config: Config) -> bool:
+    """Whether several rates are tried: the run is stuck, alive, and has steps left for a trial."""
+    has_room = history.max_steps is None or (history.max_steps - history.step >= config.probe_steps)
+    is_stuck = diagnosis.cause in STUCK_CAUSES and not diagnosis.is_attempt_over
+    return config.lr == "probe" and is_stuck and has_room
+
+
+def probed_scales(history: History, config: Config) -> tuple[float, ...]:
+    """Return the multipliers on the job's rate that a probe tries, in turn."""
+    return trial_scales(
+        history.lr_scale,
+        config.probe_multipliers,
+        max_lr=history.max_lr,
+        min_lr=config.min_lr,
+    )
+
+
 def _why_halt(diagnosis: Diagnosis, history: History, config: Config) -> str | None:
     cause = diagnosis.cause
     limit, spent = config.budgets.limit(cause), history.spent.get(cause, 0)
+    if is_charged(cause, history) and limit == 0:
+        return (
+            f"{diagnosis.summary}; nothing may be tried against {cause}, limit is "
+            f"policy.budgets.{cause}=0; {_advice(cause)}; {_best(diagnosis, history)}"
+        )
     if is_charged(cause, history) and spent >= limit:
         return (
             f"{diagnosis.summary}; {spent} interventions against {cause} did not help for long "
@@ -73,14 +153,20 @@ def _advice(cause: Cause) -> str:
     return {
         Cause.NONFINITE: "look for bad samples, overflow in the loss, or too high a train.lr",
         Cause.SPIKE: "try a lower train.lr, a longer train.warmup_steps or a lower train.clip_norm",
+        Cause.DIVERGENCE: "try a lower train.lr; look for data that changes, and at the loss",
+        Cause.DEAD_LOSS: "look for zero gradients: dead units, a detached graph, fp16 underflow",
+        Cause.LR_UNDERFLOW: "the schedule has ended: give it a floor, or stop the run here",
+        Cause.TRIVIAL: "the model predicts a constant: look at labels, inputs and their scale",
+        Cause.SKIPPED_BATCHES: "look for overflow: loss scale, bad samples, too high a train.lr",
         Cause.PLATEAU: "the rate is not what holds it back: look at the model, the data, the loss",
         Cause.CRASH: "the error repeats: see the log of the failed rank",
         Cause.NODE_LOST: "no node stays up long enough: see the cluster's events",
-    }[cause]
+    }.get(cause, "nothing is done against it")
 
 
 def _best(diagnosis: Diagnosis, history: History) -> str:
-    older = [step for step in history.durable_steps if step < diagnosis.onset_step]
+    is_harmless = diagnosis.cause in HARMLESS_CAUSES
+    older = [s for s in history.durable_steps if is_harmless or s < diagnosis.onset_step]
     if older:
         return f"the best trusted checkpoint is that of step {older[-1]}"
     return "no trusted durable checkpoint exists"
@@ -92,14 +178,25 @@ def _what_follows(action: Action, diagnosis: Diagnosis, history: History, config
     how = "rolling back" if action is Action.ROLLBACK else "restarting"
     onset = _restore_before(diagnosis, history)
     deeper = ", deeper than last time" if onset < diagnosis.onset_step else ""
+    if is_probing(diagnosis, history, config):
+        scales = ", ".join(f"{scale:g}" for scale in probed_scales(history, config))
+        return f"{how} to before step {onset}{deeper} to try learning rates x {scales} in turn"
     scale = _lr_scale(diagnosis, history, config)
-    return f"{how} to before step {onset}{deeper}, learning rate x {scale:g}"
+    momentum = ", momentum reset" if _resets_momentum(diagnosis, history, config) else ""
+    return f"{how} to before step {onset}{deeper}, learning rate x {scale:g}{momentum}"
 
 
 def _restore_before(diagnosis: Diagnosis, history: History) -> int:
-    """Return the step before which to restore: deeper, if last time's checkpoint did not help."""
-    last = history.last_restored_step
-    if not history.is_repeat or last is None or last >= diagnosis.onset_step:
+    """Return the step before which to restore: deeper, if last time's checkpoint did not help.
+
+    A run that was only stuck is not damaged: its best checkpoint is no worse than an older one, and
+    where that is gone the newest will do.
+    """
+    last, onset = history.last_restored_step, diagnosis.onset_step
+    if diagnosis.cause in HARMLESS_CAUSES:
+        has_best = any(step < onset for step in history.trusted_steps)
+        return onset if has_best else max(onset, history.step + 1)
+    if not history.repeats or last is None or last >= diagnosis.onset_step:
         return diagnosis.onset_step
     has_older = any(step < last for step in history.trusted_steps)
     return last if has_older else diagnosis.onset_step
@@ -108,9 +205,31 @@ def _restore_before(diagnosis: Diagnosis, history: History) -> int:
 def _lr_scale(diagnosis: Diagnosis, history: History, config: Config) -> float:
     if diagnosis.pending is not None:
         return diagnosis.pending.lr_scale
+    if is_probing(diagnosis, history, config):
+        return probed_scales(history, config)[0]
     if diagnosis.cause in NUMERIC_CAUSES:
-        return history.lr_scale * config.lr_factor
+        # A reduction that was undone because it did not help is not tried a second time.
+        return history.lr_scale * config.lr_factor ** (1 + history.undone)
     return history.lr_scale
+
+
+def _resets_momentum(diagnosis: Diagnosis, history: History, config: Config) -> bool:
+    if diagnosis.pending is not None:
+        return diagnosis.pending.reset_momentum
+    is_meant = diagnosis.cause in NUMERIC_CAUSES and not is_probing(diagnosis, history, config)
+    return config.reset_momentum and is_meant and history.repeats >= 2
+
+
+def _trusted_steps(diagnosis: Diagnosis, history: History, config: Config) -> tuple[int, ...]:
+    """Return what may be restored: for a probe what is also on storage, as it is needed for long.
+
+    Memory checkpoints are overwritten while a trial runs.
+    """
+    onset = _restore_before(diagnosis, history)
+    has_durable = any(step < onset for step in history.durable_steps)
+    if is_probing(diagnosis, history, config) and has_durable:
+        return history.durable_steps
+    return history.trusted_steps
 
 
 def _skip_samples(action: Action, diagnosis: Diagnosis, history: History) -> tuple[int, ...]:
@@ -139,6 +258,7 @@ def _verdict(
         min_lr=config.min_lr,
         rewarmup_steps=config.rewarmup_steps,
         skip_samples=_skip_samples(action, diagnosis, history) if is_acting else (),
-        trusted_steps=history.trusted_steps,
+        trusted_steps=_trusted_steps(diagnosis, history, config),
         incident=history.incident,
+        reset_momentum=is_acting and _resets_momentum(diagnosis, history, config),
     )

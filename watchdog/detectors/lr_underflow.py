@@ -1,0 +1,57 @@
+"""A learning rate that has fallen to nothing, together with a loss that is frozen for it.
+
+A tiny rate alone is noise: many healthy schedules end below 1e-7. A frozen loss alone may have
+other reasons and is told by `dead_loss`, a little later than here.
+
+Source of the defaults: a seed project's rate of 8.88e-21 after forty halvings by a plateau rule; 20
+of 171 real runs end below 1e-7 by schedule, none of them with a loss that repeats.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from watchdog.findings import Finding, Level
+from watchdog.records import Cause
+from watchdog.settings import DetectorConfig
+from watchdog.signals import Signals
+
+
+class Config(DetectorConfig):
+    """When a rate is nothing."""
+
+    max_lr: float = Field(1e-7, gt=0, description="Rates below this are nothing in absolute terms.")
+    max_lr_ratio: float = Field(
+        1e-4, gt=0, lt=1, description="They must also be below this share of their peak."
+    )
+    min_repeats: int = Field(
+        12, ge=4, le=4096, description="Records with the loss constant to the digit."
+    )
+    max_resolution_ratio: float = Field(
+        0.03, gt=0, lt=1, description="As in detectors.dead_loss: coarser logs hide progress."
+    )
+
+
+def detect(signals: Signals, config: Config) -> Finding | None:
+    """Return the underflow; silent where the rate is not told."""
+    repeats, latest = signals.repeats, signals.latest
+    if latest is None or latest.lr is None or repeats.count < config.min_repeats:
+        return None
+    if not repeats.value or repeats.resolution_ratio() > config.max_resolution_ratio:
+        return None
+    peak = (signals.max_lr or 0.0) * signals.lr_scale
+    if not 0 <= latest.lr < min(config.max_lr, config.max_lr_ratio * peak):
+        return None
+    return Finding(
+        cause=Cause.LR_UNDERFLOW,
+        level=Level.INCIDENT,
+        onset_step=repeats.first_step,
+        value=latest.lr,
+        threshold=config.max_lr,
+        summary=f"learning rate {latest.lr:.3g} (peak {peak:.3g}) no longer moves the loss: "
+        f"{repeats.value:.10g} for {repeats.count} records, from step {repeats.first_step} on; "
+        f"likely a schedule without a floor; limit is "
+        f"detectors.lr_underflow.max_lr={config.max_lr:g}",
+    )

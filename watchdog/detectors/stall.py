@@ -1,0 +1,60 @@
+"""Silence: no step, validation or checkpoint for much longer than is usual in this phase.
+
+Told and never acted on here: silence may be a hung collective, a slow disk or a lost message, and
+missing telemetry alone is no failure. The deadline learns the pace of the run; before the first
+step it is that of a start, and it never undercuts what a validation may take.
+
+Source of the defaults: a hundred median steps is beyond any healthy step that was measured; the
+floors are those of the fault tolerance in NVIDIA's resiliency extension (heartbeats of minutes).
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from watchdog.findings import Finding, Level
+from watchdog.records import Cause
+from watchdog.settings import DetectorConfig
+from watchdog.signals import Signals
+
+
+class Config(DetectorConfig):
+    """Deadlines in seconds, from the clock of the records."""
+
+    start_s: float = Field(
+        900.0, gt=0, description="Silence tolerated before the first step of an attempt, in s."
+    )
+    min_s: float = Field(120.0, gt=0, description="Least silence that counts while training, in s.")
+    max_s: float = Field(3600.0, gt=0, description="Silence that always counts, in s.")
+    factor: float = Field(
+        100.0, gt=1, description="Usual times between two steps that are a stall."
+    )
+
+
+def detect(signals: Signals, config: Config) -> Finding | None:
+    """Return the stall once silence passed its deadline, until something is heard again."""
+    heartbeat = signals.heartbeat
+    silence_s = heartbeat.silence_s
+    if silence_s < min(config.min_s, config.start_s):
+        return None
+    usual_s = heartbeat.usual_s
+    if heartbeat.phase == "starting" or usual_s is None:
+        deadline_s, name = config.start_s, "start_s"
+    else:
+        deadline_s, name = min(max(config.min_s, config.factor * usual_s), config.max_s), "factor"
+    if silence_s < deadline_s:
+        return None
+    step = signals.latest.step if signals.latest is not None else 0
+    usual = "unknown" if usual_s is None else f"{usual_s:.3g} s"
+    return Finding(
+        cause=Cause.STALL,
+        level=Level.SUSPECT,
+        onset_step=step + 1,
+        value=silence_s,
+        threshold=deadline_s,
+        summary=f"nothing heard for {silence_s:.0f} s after step {step} ({heartbeat.phase}; a step "
+        f"takes {usual}); likely a hung collective or lost telemetry; limit is {deadline_s:.0f} s "
+        f"from detectors.stall.{name}={getattr(config, name):g}",
+    )

@@ -1,0 +1,100 @@
+"""Validations that jump about, or are not finite while the training loss is: told, not acted on.
+
+Must not fire on a validation that falls fast at the start, nor on the wobble of a small set: a jump
+counts against how far the validations before it lay apart. A drop to almost nothing is as wrong as
+a jump.
+
+Source of the defaults: real logs: a single evaluation of 400 times the usual, one of 0.6 % of it,
+and losses that are infinite in all epochs; healthy validations swing by a factor of three early on.
+
+Runs in: anywhere (pure).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from watchdog.baseline import median
+from watchdog.findings import Cadence, Finding, Level
+from watchdog.records import Cause
+from watchdog.settings import DetectorConfig
+from watchdog.signals import Signals
+from watchdog.trend import scale
+
+CADENCE = Cadence.BLOCK
+
+
+class Config(DetectorConfig):
+    """Rolling deviation of the validation loss."""
+
+    window_validations: int = Field(
+        12, ge=6, le=128, description="Validations before the newest that say what is usual."
+    )
+    sigmas: float = Field(
+        6.0, gt=0, description="Robust standard deviations from their median that are a jump."
+    )
+    min_jump_ratio: float = Field(
+        0.5, gt=0, description="Least jump, as a change of the logarithm, or of the mean size."
+    )
+    hold_validations: int = Field(
+        12, ge=1, le=64, description="Validations that must be calm until it is over."
+    )
+    min_nonfinite: int = Field(
+        3, ge=1, le=64, description="Newest validations in a row that are not finite."
+    )
+
+
+def detect(signals: Signals, config: Config) -> Finding | None:
+    """Return the suspicion, and go on returning it while one of the newest has jumped."""
+    checks = [(v.step, v.loss) for v in signals.validations if v.loss is not None]
+    broken = checks[-config.min_nonfinite :]
+    if len(broken) == config.min_nonfinite and not any(math.isfinite(x) for _, x in broken):
+        return _finding(
+            broken[0][0],
+            broken[-1][1],
+            f"the last {len(broken)} validation losses are not finite, while training is; likely "
+            f"the validation itself; limit is "
+            f"detectors.unstable_validation.min_nonfinite={config.min_nonfinite}",
+        )
+    known = [(step, loss) for step, loss in checks if math.isfinite(loss)]
+    for back in range(config.hold_validations, 0, -1):
+        end = len(known) - back
+        if end < config.window_validations:
+            continue
+        jump = _jump([x for _, x in known[end - config.window_validations : end + 1]], config)
+        if jump is not None:
+            step, loss = known[end]
+            return _finding(
+                step,
+                loss,
+                f"validation loss {loss:.4g} at step {step} lies {jump:.1f} robust standard "
+                f"deviations from the {config.window_validations} before; likely a set too small "
+                f"or a model on the edge; limit is "
+                f"detectors.unstable_validation.sigmas={config.sigmas:g}",
+            )
+    return None
+
+
+def _jump(values: Sequence[float], config: Config) -> float | None:
+    """Return by how many deviations the last value is off, None if it is not."""
+    *before, last = scale(values)
+    middle = median(before)
+    spread = 1.4826 * median([abs(value - middle) for value in before])
+    off = abs(last - middle)
+    if off < max(config.min_jump_ratio, config.sigmas * spread):
+        return None
+    return off / spread if spread > 0 else math.inf
+
+
+def _finding(onset_step: int, value: float, summary: str) -> Finding:
+    return Finding(
+        cause=Cause.UNSTABLE_VALIDATION,
+        level=Level.SUSPECT,
+        onset_step=onset_step,
+        value=value,
+        threshold=None,
+        summary=summary,
+    )
