@@ -131,6 +131,9 @@ def _fit(points: Sequence[tuple[int, float]], min_noise_ratio: float) -> Baselin
     if apart > 0 and abs(slope) * apart < 2 * 1.25 * noise * math.sqrt(2 / half):
         slope = 0.0
         middle, noise = _about(values, [0.0] * len(values))
+    if slope < 0:  # losses flatten: a line through their fall ends below them
+        newest = median([values[i] - slope * (steps[i] - anchor) for i in (-4, -3, -2, -1)])
+        middle = newest if newest > middle + noise else middle
     least = min_noise_ratio if is_log else min_noise_ratio * abs(middle) + 1e-12
     return Baseline(
         anchor_step=anchor,

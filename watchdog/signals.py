@@ -31,8 +31,8 @@ from watchdog.validations import Validation
 _STEPS_PER_EPOCH = 100
 #: Chosen: newest records whose distance is looked at, and block in which detectors are asked.
 _STRIDE_RECORDS = 16
-#: Chosen: a run this young is looked at more often; it costs little, and may be all there is.
-_YOUNG_RECORDS = 128
+#: Chosen: a run this young is looked at each time; it costs little, and may be all there is.
+_YOUNG_RECORDS = 64
 #: Chosen: a median of as many losses is where a run began, but for noise.
 _START_RECORDS = 8
 
@@ -87,7 +87,7 @@ class Signals:
         self.excursion: deque[tuple[int, float]] | None = None
         self.wander: deque[float] = deque(maxlen=256)
         self.start: deque[float] = deque(maxlen=_START_RECORDS)
-        self.validations: deque[Validation] = deque(maxlen=256)
+        self.validations: deque[Validation] = deque(maxlen=512)
         self.finiteness = Finiteness(size=256)
         self.samples = SampleLog()
         self.gradients = Gradients()
@@ -131,9 +131,9 @@ class Signals:
     @property
     def is_block_due(self) -> bool:
         """Whether it is time again to ask the detectors that look at longer stretches."""
-        is_young = self.comparable_steps < _YOUNG_RECORDS
-        period = _STRIDE_RECORDS // 4 if is_young else _STRIDE_RECORDS
-        return self.comparable_steps % max(1, period // self.stride) == 0
+        if self._seen_steps < _YOUNG_RECORDS:
+            return True
+        return self._seen_steps % max(1, _STRIDE_RECORDS // self.stride) == 0
 
     def observe_step(self, judged: JudgedStep) -> None:
         """Take a complete step in, as evidence; the baseline learns it when it is settled."""

@@ -57,10 +57,10 @@ def is_moving(checks: Sequence[Validation]) -> bool:
 
 
 def is_improving_since(checks: Sequence[Validation], step: int) -> bool:
-    """Whether validations from `step` on are better than the best three before; needs two each."""
+    """Whether validations from `step` on are better than the best of the last three before."""
     known = series(checks)
     before = [value for at, value in known if at < step] or [value for _, value in known[:3]]
     after = [value for at, value in known if at >= step]
-    if len(before) < 2 or len(after) < 2:
+    if len(before) < 2 or not after:
         return False
     return median(after[-3:]) < min(before[-3:])

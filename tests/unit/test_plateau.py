@@ -7,8 +7,8 @@ import pytest
 from tests.replay.rig import Rig, evaluation, noisy, observe_all, report, started, verdicts_of
 from watchdog.config import WatchdogConfig
 from watchdog.core import Core
-from watchdog.detectors.plateau import progress
 from watchdog.records import Action, Cause, Record, Verdict
+from watchdog.trend import progress
 
 NOISE = noisy(1.0, 0.02, seed=5)
 
@@ -66,7 +66,7 @@ def test_annealed_rate_is_left_alone() -> None:
 def test_rate_that_warms_up_starts_the_window_anew() -> None:
     lrs = [1e-6 * min(s, 500) for s in range(1, 1000)]
     assert verdicts([1.0] * 880, lrs[:880]) == []
-    assert verdicts([1.0] * 999, lrs)[0].step == 899  # the 400th at the full rate
+    assert verdicts([1.0] * 999, lrs)[0].step == 912  # the first block past the 400th at full rate
 
 
 @pytest.mark.parametrize("target", [{"target_loss": 1.0}, {"target_metric": 0.9}])
@@ -74,7 +74,7 @@ def test_run_that_reached_its_target_is_left_alone(target: dict[str, float]) -> 
     core = Core(config(**target))
     records: list[Record] = list(started())
     for step in range(1, 900):
-        records.append(report(step, 1.0))
+        records.append(report(step, 1.0 - 1e-6 * (step % 2)))
         if step % 100 == 0:
             records.append(evaluation(step, val_metric=0.9))
     assert verdicts_of(observe_all(core, records)) == []
@@ -94,13 +94,13 @@ def test_flat_validation_with_a_loss_too_noisy_to_tell_is_acted_on() -> None:
     noise = noisy(1.0, 0.6, seed=4)
     core = Core(config())
     records: list[Record] = list(started())
-    for step in range(1, 300):
+    for step in range(1, 600):
         records.append(report(step, noise(0, step)))
-        if step % 20 == 0:
-            records.append(evaluation(step, val_loss=1.0 if step > 40 else 2.0))
+        if step % 40 == 0:
+            records.append(evaluation(step, val_loss=1.0 if step > 80 else 2.0))
     verdict = verdicts_of(observe_all(core, records))[0]
     assert verdict.cause is Cause.PLATEAU
-    assert "last 10 validations" in verdict.reason
+    assert "last 12 validations" in verdict.reason
 
 
 def test_overfitting_is_no_plateau() -> None:

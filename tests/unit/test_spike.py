@@ -22,6 +22,11 @@ def bloom(excess: float) -> float:
     return 2.2 + 2.9 * excess
 
 
+def high(steps: int, factor: float = 2.0) -> list[float | None]:
+    """Return losses that stay at a multiple of the calm ones."""
+    return [CALM(0, 1000 + step) * factor for step in range(steps)]
+
+
 def healing(steps: int = 30) -> list[float | None]:
     """Return the losses of the spike: four steps up, then down to 1 % of the height."""
     rise: list[float | None] = [bloom(x) for x in (0.05, 0.2, 0.6, 1.0)]
@@ -47,7 +52,7 @@ def test_first_bad_step_is_the_onset() -> None:
 
 
 def test_loss_that_stays_up_is_acted_on_within_32_steps_of_its_onset() -> None:
-    (verdict,) = verdicts_of(judge([*calm(100), *[4.4] * 40]))
+    (verdict,) = verdicts_of(judge([*calm(100), *high(40)]))
     assert (verdict.cause, verdict.onset_step) == (Cause.SPIKE, 101)
     assert verdict.step - verdict.onset_step < 32
 
@@ -110,7 +115,7 @@ def test_asked_twice_the_answer_is_the_same() -> None:
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_scale_of_the_loss_does_not_matter(scale: float) -> None:
     losses: list[float | None] = [CALM(0, step) * scale for step in range(1, 101)]
-    (verdict,) = verdicts_of(judge([*losses, *[4.4 * scale] * 32]))
+    (verdict,) = verdicts_of(judge([*losses, *(x * scale for x in high(32) if x)]))
     assert verdict.onset_step == 101
 
 
@@ -118,9 +123,9 @@ def test_scale_of_the_loss_does_not_matter(scale: float) -> None:
 def test_negative_losses_are_judged_as_they_are(level: float) -> None:
     noise = [math.log(CALM(0, step) / 2.2) for step in range(1, 101)]
     losses: list[float | None] = [level + x for x in noise]
-    (verdict,) = verdicts_of(judge([*losses, *[level + 1.0] * 32]))
+    (verdict,) = verdicts_of(judge([*losses, *(level + 1.0 + x for x in noise[:32])]))
     assert verdict.onset_step == 101
-    assert verdicts_of(judge([*losses, *[level - 1.0] * 60])) == []
+    assert verdicts_of(judge([*losses, *(level - 1.0 + x for x in noise[:60])])) == []
 
 
 def test_falling_loss_is_never_suspected() -> None:
@@ -130,14 +135,14 @@ def test_falling_loss_is_never_suspected() -> None:
 
 def test_baseline_is_frozen_while_suspicious() -> None:
     """Thirty high losses must not become the new normal."""
-    conclusions = judge([*calm(100), *[4.4] * 32])
+    conclusions = judge([*calm(100), *high(32)])
     opened = lines_of(conclusions, "incident_opened")[0]
     assert 2.1 < opened["threshold"] < 2.4
 
 
 def test_plain_patience_is_a_setting() -> None:
     config = WatchdogConfig.model_validate({"detectors": {"spike": {"patience_steps": 10}}})
-    (verdict,) = verdicts_of(judge([*calm(100), *[4.4] * 10], config))
+    (verdict,) = verdicts_of(judge([*calm(100), *high(10)], config))
     assert verdict.step == 110
 
 

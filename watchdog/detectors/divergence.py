@@ -85,10 +85,10 @@ def detect(signals: Signals, config: Config) -> Finding | None:
 
 def _risen(signals: Signals, config: Config) -> Finding | None:
     """Worse than the start, or back at it."""
-    if signals.origin is None or (signals.excursion is not None and signals.stride == 1):
+    if signals.origin is None:
         return None
     newest = _newest(signals, config.patience_steps)
-    if len(newest) < config.patience_steps:
+    if len(newest) < config.patience_steps or _is_followed(signals, newest[0][0]):
         return None
     best = min((b.loss for b in signals.curve.blocks), default=signals.origin[1])
     start, floor, *values = scale([signals.origin[1], best, *(loss for _, loss in newest)])
@@ -108,6 +108,12 @@ def _risen(signals: Signals, config: Config) -> Finding | None:
         f"{signals.origin[1]:.4g} of step {signals.origin[0]} without coming down; likely too high "
         f"a rate; limit is detectors.divergence.patience_steps={config.patience_steps}",
     )
+
+
+def _is_followed(signals: Signals, step: int) -> bool:
+    """Whether `spike` is following these losses already: it knows better where they began."""
+    excursion = signals.excursion
+    return excursion is not None and len(excursion) > 0 and excursion[0][0] <= step
 
 
 def _is_healing(values: Sequence[float], base: float, config: Config) -> bool:

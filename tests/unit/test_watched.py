@@ -1,0 +1,190 @@
+"""The detectors that tell and never act: their findings, and what the judge makes of them."""
+
+import math
+
+import pytest
+
+from tests.replay.rig import (
+    checkpoint,
+    evaluation,
+    lines_of,
+    noisy,
+    observe_all,
+    report,
+    started,
+    verdicts_of,
+)
+from watchdog.config import WatchdogConfig
+from watchdog.core import Core
+from watchdog.interventions import Conclusion
+from watchdog.judge import Judge
+from watchdog.place import Place
+from watchdog.records import WATCHED_CAUSES, Record, Tick
+
+CALM = noisy(2.2, 0.01, seed=3)
+EXPLOSION = [0.24, 0.95, 2.4, 15.9, 145.0, 960.0]
+
+
+def told(conclusions: list[Conclusion]) -> list[tuple[str, str, int]]:
+    """Return (cause, status, onset step) of the suspicions of watched causes."""
+    lines = lines_of(conclusions, "suspect")
+    watched = {cause.value for cause in WATCHED_CAUSES}
+    return [(x["cause"], x["status"], x["onset_step"]) for x in lines if x["cause"] in watched]
+
+
+def judged(records: list[Record]) -> list[Conclusion]:
+    return observe_all(Core(WatchdogConfig()), [*started(), *records])
+
+
+def with_norms(norms: list[float | None]) -> list[Record]:
+    return [report(s, CALM(0, s), grad_norm=norm) for s, norm in enumerate(norms, start=1)]
+
+
+def test_gradients_that_explode_are_told_before_the_loss_moves_and_end() -> None:
+    calm: list[float | None] = [0.24 * CALM(0, s) / 2.2 for s in range(100)]
+    conclusions = judged(with_norms([*calm, *EXPLOSION, *calm]))
+    assert told(conclusions) == [
+        ("gradients", "open", 103),
+        ("gradients", "recovered", 103),
+    ]
+    assert verdicts_of(conclusions) == []
+
+
+@pytest.mark.parametrize(
+    "norms",
+    [
+        [None] * 200,
+        [*[1.0] * 100, 10.0, *[1.0] * 100],
+        [1.0 + 0.02 * i for i in range(200)],
+        [math.nan] * 1 + [1.0] * 100,
+    ],
+    ids=["unknown", "single", "slow rise", "a lonely NaN"],
+)
+def test_other_gradients_are_not_told(norms: list[float | None]) -> None:
+    assert told(judged(with_norms(norms))) == []
+
+
+def test_checkpoints_are_not_trusted_while_gradients_explode() -> None:
+    calm: list[float | None] = [0.24 * CALM(0, s) / 2.2 for s in range(100)]
+    records = with_norms([*calm, *EXPLOSION, 1e4, 1e4, 1e4, 1e4])
+    conclusions = judged([*records[:100], checkpoint(100), *records[100:]])
+    assert lines_of(conclusions, "checkpoint_trusted") == []
+
+
+def validated(losses: list[float], train: float = 0.995) -> list[Record]:
+    """Return one epoch a validation, with a training loss that falls by `train`."""
+    records: list[Record] = []
+    for epoch, loss in enumerate(losses, start=1):
+        records.append(report(epoch, 2.0 * train**epoch, epoch=float(epoch)))
+        records.append(evaluation(epoch, val_loss=loss))
+    return records
+
+
+def test_validation_that_jumps_is_told_and_ends_when_it_is_calm_again() -> None:
+    calm = [1.0 * CALM(0, i) for i in range(20)]
+    conclusions = judged(validated([*calm, 400.0, *calm]))
+    assert told(conclusions) == [
+        ("unstable_validation", "open", 21),
+        ("unstable_validation", "recovered", 21),
+    ]
+
+
+def test_drop_to_almost_nothing_is_as_wrong_as_a_jump() -> None:
+    calm = [1.0 * CALM(0, i) for i in range(20)]
+    assert told(judged(validated([*calm, 0.006])))[0][0] == "unstable_validation"
+
+
+def test_validation_that_is_never_finite_is_told_and_not_acted_on() -> None:
+    conclusions = judged(validated([math.inf] * 20))
+    assert told(conclusions) == [("unstable_validation", "open", 1)]
+    assert verdicts_of(conclusions) == []
+
+
+def test_validation_that_falls_fast_is_calm() -> None:
+    assert told(judged(validated([5.0 * 0.9**i for i in range(40)]))) == []
+
+
+def test_validation_that_rises_while_training_falls_is_overfitting() -> None:
+    losses = [1.0 * 0.95**i for i in range(10)] + [0.63 * 1.02**i for i in range(30)]
+    conclusions = judged(validated(losses))
+    assert told(conclusions)[0][:2] == ("overfitting", "open")
+    assert verdicts_of(conclusions) == []
+
+
+def test_rising_validation_loss_with_a_rising_metric_is_no_harm() -> None:
+    records: list[Record] = []
+    for epoch in range(1, 40):
+        records.append(report(epoch, 2.0 * 0.95**epoch, epoch=float(epoch)))
+        records.append(evaluation(epoch, val_loss=1.0 + 0.05 * epoch, val_metric=epoch / 100))
+    assert told(judged(records)) == []
+
+
+def test_rank_that_waits_for_its_data_is_a_straggler() -> None:
+    def records(slow_s: float) -> list[Record]:
+        return [
+            report(s, CALM(0, s), rank=r, step_s=1.0, data_s=slow_s if r == 2 else 0.05)
+            for s in range(1, 81)
+            for r in range(4)
+        ]
+
+    core = Core(WatchdogConfig())
+    found = told(observe_all(core, [*started(world_size=4), *records(0.6)]))
+    assert [x[:2] for x in found] == [("straggler", "open")]
+    core = Core(WatchdogConfig())
+    assert told(observe_all(core, [*started(world_size=4), *records(0.2)])) == []
+
+
+def test_rank_that_takes_half_as_long_again_is_a_straggler() -> None:
+    records: list[Record] = [
+        report(s, CALM(0, s), rank=r, step_s=1.6 if r == 1 else 1.0)
+        for s in range(1, 81)
+        for r in range(4)
+    ]
+    core = Core(WatchdogConfig())
+    opened = lines_of(observe_all(core, [*started(world_size=4), *records]), "suspect")
+    assert "rank 1 takes 1.6 s" in opened[0]["reason"]
+
+
+class Clock:
+    """A judge that is told of steps and of the time."""
+
+    def __init__(self) -> None:
+        self.judge = Judge(WatchdogConfig(), Place(attempt=0, ended_attempt=-1))
+        self.judge.rewind(0, world_size=1)
+
+    def step(self, step: int, t_s: float) -> None:
+        self.judge.step_report(report(step, CALM(0, step), t_s=t_s))
+
+    def tick(self, t_s: float) -> list[tuple[str, str, int]]:
+        return told(self.judge.tick(Tick(t_s=t_s)))
+
+
+def test_silence_past_its_deadline_is_a_stall_until_something_is_heard() -> None:
+    clock = Clock()
+    for step in range(1, 40):
+        clock.step(step, 10.0 * step)
+    assert clock.tick(390.0 + 999.0) == []
+    assert clock.tick(390.0 + 1000.0) == [("stall", "open", 40)]
+    assert clock.tick(390.0 + 1001.0) == []
+    clock.step(40, 1400.0)
+    assert clock.tick(1401.0) == []
+
+
+def test_start_of_an_attempt_has_a_deadline_of_its_own() -> None:
+    clock = Clock()
+    assert clock.tick(899.0) == []
+    assert clock.tick(900.0) == [("stall", "open", 1)]
+
+
+def test_attempt_that_has_ended_does_not_stall() -> None:
+    clock = Clock()
+    clock.judge._place.ended_attempt = 0
+    assert clock.tick(1e6) == []
+
+
+def test_quick_steps_do_not_make_a_short_deadline() -> None:
+    clock = Clock()
+    for step in range(1, 40):
+        clock.step(step, 0.01 * step)
+    assert clock.tick(100.0) == []
+    assert clock.tick(121.0) == [("stall", "open", 40)]
