@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 _MAD_TO_SIGMA = 1.4826
 #: Chosen: fewer losses say too little of their noise.
 _LEAST_POINTS = 24
+#: Chosen: as few losses as have a steady median.
+_RECENT = 8
 
 
 def level(values: Sequence[float], width: float) -> float:
@@ -46,6 +48,7 @@ class Baseline:
     `level`, `slope` (per step) and `noise` (one robust standard deviation) are in log loss if
     `is_log`, else in the unit of the loss. `steps` is how many losses it rests on, `span_steps`
     how far apart the first and last of them are: a trend is never extrapolated further than that.
+    `recent` is the level of the newest of them as it was, on the same scale.
     """
 
     anchor_step: int
@@ -55,6 +58,7 @@ class Baseline:
     steps: int
     span_steps: int
     is_log: bool
+    recent: float = -math.inf
 
     @property
     def is_falling(self) -> bool:
@@ -70,23 +74,30 @@ class Baseline:
     def excess(self, loss: float, step: int) -> float:
         """Return how far a loss lies above the forecast, in robust standard deviations.
 
-        A falling trend is not extrapolated: losses flatten, and a band that keeps falling would
-        make a late loss look like one that never came back.
+        A falling trend is not extrapolated, and a line through it ends below a curve: losses
+        flatten, and a band that keeps falling would make a late loss look like one that never came
+        back. So a loss must lie above what was last seen, too.
         """
-        return (self.scaled(loss) - self._expected(step, max(0.0, self.slope))) / self.noise
+        return (self.scaled(loss) - self._reference(step)) / self.noise
 
     def lowered(self, recent: Sequence[float]) -> Baseline:
         """Return the baseline at the level of recent losses, if they lie lower."""
         here = median([self.scaled(loss) for loss in recent])
-        return self if here >= self.level else replace(self, level=here, slope=0.0)
+        is_lower = here < self._reference(self.anchor_step)
+        return replace(self, level=here, slope=0.0) if is_lower else self
 
     def threshold(self, sigmas: float, step: int) -> float:
         """Return the loss that lies `sigmas` above the forecast."""
-        return self._unscaled(self._expected(step, max(0.0, self.slope)) + sigmas * self.noise)
+        return self._unscaled(self._reference(step) + sigmas * self.noise)
 
     def forecast(self, step: int) -> float:
         """Return the loss that the trend promises at `step`."""
         return self._unscaled(self._expected(step, self.slope))
+
+    def _reference(self, step: int) -> float:
+        if self.slope < 0:
+            return max(self.level, self.recent)
+        return self._expected(step, self.slope)
 
     def _expected(self, step: int, slope: float) -> float:
         ahead_steps = min(max(0, step - self.anchor_step), self.span_steps)
@@ -131,9 +142,6 @@ def _fit(points: Sequence[tuple[int, float]], min_noise_ratio: float) -> Baselin
     if apart > 0 and abs(slope) * apart < 2 * 1.25 * noise * math.sqrt(2 / half):
         slope = 0.0
         middle, noise = _about(values, [0.0] * len(values))
-    if slope < 0:  # losses flatten: a line through their fall ends below them
-        newest = median([values[i] - slope * (steps[i] - anchor) for i in (-4, -3, -2, -1)])
-        middle = newest if newest > middle + noise else middle
     least = min_noise_ratio if is_log else min_noise_ratio * abs(middle) + 1e-12
     return Baseline(
         anchor_step=anchor,
@@ -143,6 +151,7 @@ def _fit(points: Sequence[tuple[int, float]], min_noise_ratio: float) -> Baselin
         steps=len(points),
         span_steps=max(0, anchor - steps[0]),
         is_log=is_log,
+        recent=median(values[-_RECENT:]),
     )
 
 

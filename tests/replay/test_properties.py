@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.replay.rig import checkpoint, noisy, observe_all, report, started
 from watchdog.config import WatchdogConfig
 from watchdog.core import Core
+from watchdog.foreign import Row, records_of
 from watchdog.ledger import ledger_line
 from watchdog.records import (
     AttemptEnded,
@@ -199,3 +200,82 @@ def test_one_verdict_for_one_cause_whatever_is_repeated() -> None:
         if isinstance(c, Verdict)
     ]
     assert len(verdicts) == 1
+
+
+def spiked_or_calm(kind: str, seed: int) -> list[float]:
+    """Return a run of 400 losses that falls, with one thing wrong with it from step 300 on."""
+    noise = noisy(1.0, 0.02, seed=seed)
+    losses = [3.0 * step**-0.1 * noise(0, step) for step in range(1, 401)]
+    late = range(299, 400)
+    match kind:
+        case "spike":
+            losses[299:] = [1.6 * losses[i] for i in late]
+        case "healing":
+            losses[299:] = [losses[i] * (1 + 1.3 * 0.8 ** (i - 299)) for i in late]
+        case "dead":
+            losses[299:] = [losses[299]] * 101
+        case _:
+            pass
+    return losses
+
+
+def verdicts_on(losses: list[float]) -> list[tuple[str, int, int]]:
+    core = Core(WatchdogConfig(mode="observe"))
+    reports = [report(step, loss) for step, loss in enumerate(losses, start=1)]
+    found = observe_all(core, [*started(), *reports])
+    return [(v.cause.value, v.onset_step, v.step) for v in found if isinstance(v, Verdict)]
+
+
+KIND = st.sampled_from(["calm", "spike", "healing", "dead"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(KIND, st.integers(0, 50), st.integers(-20, 20))
+def test_scale_of_the_loss_does_not_change_the_verdicts(kind: str, seed: int, power: int) -> None:
+    losses = spiked_or_calm(kind, seed)
+    assert verdicts_on([loss * 2.0**power for loss in losses]) == verdicts_on(losses)
+
+
+@settings(max_examples=25, deadline=None)
+@given(KIND, st.integers(0, 50), st.sampled_from([-10.0, 0.5, 2.0]))
+def test_shift_of_the_loss_does_not_change_what_is_found(
+    kind: str, seed: int, shift: float
+) -> None:
+    losses = spiked_or_calm(kind, seed)
+    expected = {cause: onset for cause, onset, _ in verdicts_on(losses)[:1]}
+    found = {cause: onset for cause, onset, _ in verdicts_on([x + shift for x in losses])[:1]}
+    assert found.keys() == expected.keys()
+    assert all(abs(found[cause] - expected[cause]) <= 2 for cause in found)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 20), st.lists(st.integers(1, 60), min_size=5, max_size=30))
+def test_judging_is_the_same_in_any_batching(seed: int, sizes: list[int]) -> None:
+    """Batches are lists of records; the core sees the same order and keeps no clock."""
+    records: list[Record] = [*started()]
+    records += [report(s, x) for s, x in enumerate(spiked_or_calm("spike", seed), start=1)]
+    one_by_one = story(records, "observe")
+    core = Core(WatchdogConfig(mode="observe"))
+    rest, out = list(records), []
+    for size in [*sizes, len(records)]:
+        out += observe_all(core, rest[:size])
+        del rest[:size]
+        core.snapshot()
+    names = ("kind", "cause", "status", "action", "onset_step", "lr_scale", "incident")
+    assert [tuple(ledger_line(c).get(name) for name in names) for c in out] == one_by_one
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), MAYBE, MAYBE, MAYBE), max_size=120))
+def test_no_foreign_log_raises_however_its_steps_run(
+    rows: list[tuple[int, float | None, float | None, float | None]],
+) -> None:
+    """Steps go back and repeat, values are missing or impossible."""
+    core = Core(WatchdogConfig(mode="observe"))
+    listed = [
+        Row(step=step, epoch=float(step), loss=loss, val_loss=val_loss, lr=lr, grad_norm=lr)
+        for step, loss, val_loss, lr in rows
+    ]
+    for record in records_of("log", listed):
+        core.observe(record)
+    assert core.snapshot().detectors_disabled == ()

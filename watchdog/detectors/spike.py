@@ -92,6 +92,9 @@ class Config(DetectorConfig):
         description="A loss whose distance to the forecast fell below this share in half its "
         "patience is on its way back and is given more.",
     )
+    healed_share: float = Field(
+        0.1, gt=0, lt=1, description="So has one that is down to this share of its peak."
+    )
     min_history_steps: int = Field(
         16, ge=4, le=1024, description="Healthy losses needed before anything is judged."
     )
@@ -213,11 +216,14 @@ def _is_high(excesses: Sequence[float], limit: float, config: Config) -> bool:
 def _is_healing(excesses: Sequence[float], config: Config) -> bool:
     """Whether the distance to the forecast has shrunk enough over the last half of the patience.
 
-    A distance within the noise of its own median cannot be seen to shrink.
+    A distance within the noise of its own median cannot be seen to shrink; one that is down to a
+    small share of the peak has shrunk already, whatever its slow tail.
     """
     half = config.patience_steps // 2
     now = median(excesses[-config.recover_steps :])
     before = median(excesses[-half - config.recover_steps : -half] or excesses[:1])
+    if now <= config.healed_share * max(excesses):
+        return True
     return before >= 2 * config.band_sigmas and now <= config.healing_ratio * before
 
 
