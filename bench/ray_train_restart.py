@@ -42,7 +42,7 @@ def train(config: dict[str, Any]) -> None:
 def main(folder: str) -> None:
     """Run it with Ray Train's quickest setting for noticing a failure."""
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
-    ray.init(log_to_driver=False)
+    ray.init(address="local", log_to_driver=False)
     TorchTrainer(
         train,
         train_loop_config={"folder": folder},
