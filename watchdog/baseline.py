@@ -29,7 +29,8 @@ def level(values: Sequence[float], width: float) -> float:
     """
     middle = median(values)
     low, high = middle - width, middle + width
-    return math.fsum(min(max(value, low), high) / len(values) for value in values)
+    count = len(values)
+    return sum([(low if v < low else high if v > high else v) / count for v in values])
 
 
 def median(values: Sequence[float]) -> float:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
 
 from pydantic import Field
 
-from watchdog.baseline import Baseline, fit, level, median
+from watchdog.baseline import Baseline, fit, level
 from watchdog.curve import Curve
 from watchdog.finiteness import Finiteness, SampleLog
 from watchdog.gradients import Gradients
@@ -25,12 +24,12 @@ from watchdog.records import EvalReport
 from watchdog.repeats import Repeats
 from watchdog.settings import Config
 from watchdog.steps import JudgedStep
+from watchdog.stride import stride
 from watchdog.validations import Validation
 
-#: Chosen: an epoch stands for this many steps where a log does not say how many it has.
-_STEPS_PER_EPOCH = 100
-#: Chosen: newest records whose distance is looked at, and block in which detectors are asked.
-_STRIDE_RECORDS = 16
+#: Chosen: records from one look at the longer stretches to the next; twice as many in an old run.
+_BLOCK_RECORDS = 16
+_OLD_RECORDS = 1024
 #: Chosen: a run this young is looked at each time; it costs little, and may be all there is.
 _YOUNG_RECORDS = 64
 #: Chosen: a median of as many losses is where a run began, but for noise.
@@ -133,14 +132,15 @@ class Signals:
         """Whether it is time again to ask the detectors that look at longer stretches."""
         if self._seen_steps < _YOUNG_RECORDS:
             return True
-        return self._seen_steps % max(1, _STRIDE_RECORDS // self.stride) == 0
+        records = _BLOCK_RECORDS * (2 if self._seen_steps > _OLD_RECORDS else 1)
+        return self._seen_steps % max(1, records // self.stride) == 0
 
     def observe_step(self, judged: JudgedStep) -> None:
         """Take a complete step in, as evidence; the baseline learns it when it is settled."""
         self.history.append(judged)
         self._seen_steps += 1
-        if self._seen_steps < _STRIDE_RECORDS or self._seen_steps % _STRIDE_RECORDS == 0:
-            self.stride = _stride(self.history)
+        if self._seen_steps < _BLOCK_RECORDS or self._seen_steps % _BLOCK_RECORDS == 0:
+            self.stride = stride(self.history)
         self._observe_lr(judged)
         self.gradients.add(judged)
         self.repeats.add(judged.step, judged.loss)
@@ -310,19 +310,3 @@ class Signals:
     def _refit(self) -> None:
         self.baseline = fit(self._healthy, self._config.min_noise_ratio)
         self._fitted = 0
-
-
-def _stride(history: Sequence[JudgedStep]) -> int:
-    """Return how many optimizer steps lie between two of the newest records, as a median."""
-    newest = list(history)[-_STRIDE_RECORDS:]
-    gaps = [b.step - a.step for a, b in pairwise(newest)]
-    epochs = [
-        b.epoch - a.epoch
-        for a, b in pairwise(newest)
-        if a.epoch is not None and b.epoch is not None
-    ]
-    steps = median(gaps) if gaps else 1.0
-    passed = median(epochs) if epochs else 0.0
-    if not math.isfinite(passed) or passed < 0.5:
-        return max(1, round(steps))
-    return max(1, round(steps), round(_STEPS_PER_EPOCH * min(passed, 1e6)))
