@@ -5,7 +5,8 @@ that has converged to the last digits that its log shows (0.0012 for twenty epoc
 on gradient norms that faded to zero by rounding.
 
 Source of the defaults: the longest run of equal losses in healthy real logs is 8 records; dead ones
-hold for hundreds. Two of them are told with a resolution of 2.1 %, converged ones of 5 % and more.
+hold for hundreds. The coarsest of them is told with a resolution of 2.1 %, converged ones with 5 %
+and more.
 A seed project's loss stood at 0.7979 for twenty epochs.
 
 Runs in: anywhere (pure).

@@ -9,10 +9,11 @@ the first one ever since, while the training loss is no better than it began eit
 Must not fire while validations improve: a curriculum may raise the training loss a hundredfold.
 Where only the validation suffers and the training loss falls, that is overfitting, not divergence.
 
-Source of the defaults: the real logs labelled divergence rise by 18 % to a factor of six, and stay
-up for 27 records and more; healthy ones stay above their first loss by a tenth for 4 records at
-most, but for one with a noise of a factor of two; between drops of the rate, averaged losses of
-healthy classifiers rise by a third, hence `min_drift_ratio` for logs with many steps a record.
+Source of the defaults: the real logs labelled divergence that rise at once do so by 20 % and more,
+and stay up for 27 records and more; healthy ones stay a tenth above their first loss for 4 records
+at most, but for one whose losses differ by a factor of ten. Between two drops of the rate, averaged
+losses of healthy classifiers rise by two fifths, hence `min_drift_ratio` for logs with many steps a
+record.
 
 Runs in: anywhere (pure).
 """

@@ -3,7 +3,7 @@
 Mixed precision skips a step now and then; a burst is told by `nonfinite`. Below `warn_ratio` it is
 fine, above `max_ratio` the run is not what was asked for.
 
-Source of the defaults: the practice of the seed projects (5 % fine, 20 % critical).
+The defaults are those the project was asked for: under 5 % is fine, above 20 % is critical.
 
 Runs in: anywhere (pure).
 """

@@ -4,8 +4,8 @@ Told and never acted on here: silence may be a hung collective, a slow disk or a
 missing telemetry alone is no failure. The deadline learns the pace of the run; before the first
 step it is that of a start, and it never undercuts what a validation may take.
 
-Source of the defaults: a hundred median steps is beyond any healthy step that was measured; the
-floors are those of the fault tolerance in NVIDIA's resiliency extension (heartbeats of minutes).
+The defaults are chosen, not measured: a hundred usual steps, and never less than two minutes, are
+more than a slow disk or a first compilation takes; a false alarm here costs a line in the ledger.
 
 Runs in: anywhere (pure).
 """

@@ -4,9 +4,8 @@ The floor comes from the job: `loss` (measured by a preflight or known), or ln(`
 classifier. Without either the detector is silent. Near the floor for one window is a suspicion:
 each classifier starts there. For several windows on end it is an incident.
 
-Source of the defaults: a collapsed run of the real logs sits at 4.783 with ln(120) = 4.787, 0.1 %
-away, with a spread of 0.01 %; healthy classifiers leave the floor by 1 % within a few hundred
-steps.
+Source of `near_ratio`: a collapsed run of the real logs sits at 4.783 with ln(120) = 4.787, 0.1 %
+away, with a spread of 0.01 %. The windows are chosen, not measured.
 
 Runs in: anywhere (pure).
 """
