@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from runner.job_facts import LossTerm
 from watchdog.config import WatchdogConfig
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
@@ -21,6 +22,13 @@ class Config(BaseModel):
     """Base of every section: frozen, and a key it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def loss_formula(self) -> tuple[LossTerm, ...]:
+        """Return the terms of the loss these settings make, for the configuration review.
+
+        A job's own `Config` overrides it; () says nothing.
+        """
+        return ()
 
 
 class DataConfig(Config):

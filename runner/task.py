@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
+from runner.job_facts import DataFiles, Labels
 from runner.spec import TrainConfig
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -62,6 +63,13 @@ class Task(ABC, Generic[ConfigT]):
 
     #: Name of the metric in `summarize`'s result that is the run's `val_metric`; higher is better.
     metric: str = "metric"
+
+    #: Entries of a batch that the model is given and that it is to reproduce, for preflight; None:
+    #: the one the model is called with, and the other whose shape is the output's.
+    input_key: str | None = None
+    target_key: str | None = None
+    #: Least and greatest value an input may have; None: any of ordinary size.
+    input_range: tuple[float, float] | None = None
 
     def __init__(self, config: ConfigT, context: TaskContext) -> None:
         self.config = config
@@ -121,4 +129,31 @@ class Task(ABC, Generic[ConfigT]):
 
     def trivial_metrics(self) -> Metrics:
         """Return what the best constant prediction scores in `summarize`'s terms; {} if unknown."""
+        return {}
+
+    # -- what preflight may ask; every answer is optional, see docs/PREFLIGHT.md -----------------
+
+    def data_files(self) -> DataFiles | None:
+        """Return the files behind the samples, the unreadable ones too; None if there are none."""
+        return None
+
+    def labels(self) -> Labels | None:
+        """Return what stored label values mean and what the loss makes of them; None: no labels."""
+        return None
+
+    def class_counts(self) -> Mapping[str, int]:
+        """Return the training samples of each class by name, all classes; {} if it has none."""
+        return {}
+
+    def augment_pair(self, image: Any, target: Any, rng: np.random.Generator) -> Any:
+        """Return (image, target) after the random changes of training; None: nothing is changed.
+
+        Both are single samples as `train_data().get` returns them, without a batch axis. It must be
+        the very function that the samples go through: preflight sends a coordinate grid through it
+        and compares where both of its copies come out.
+        """
+        return None
+
+    def loss_terms(self, model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+        """Return the weighted terms whose sum is the loss of `training_step`; {} if it is one."""
         return {}

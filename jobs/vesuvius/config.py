@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from runner.job_facts import LossTerm
 from runner.spec import Config as Section
 
 #: YAML has no tuples: a list is taken for one, its elements stay strict.
@@ -198,6 +199,17 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     validation: ValidationConfig = ValidationConfig()
     generated: GeneratedConfig = GeneratedConfig()
+
+    def loss_formula(self) -> tuple[LossTerm, ...]:
+        """Return the five terms with their weights."""
+        loss = self.loss
+        return (
+            LossTerm("dice", loss.dice, formula="1 - 2 sum(p t) / sum(p + t)"),
+            LossTerm("focal", loss.focal, formula="-alpha (1 - p)^gamma log p"),
+            LossTerm("boundary", loss.boundary, formula="mean(p distance)"),
+            LossTerm("cldice", loss.cldice, formula="1 - soft skeleton overlap"),
+            LossTerm("connectivity", loss.connectivity, formula="1 - Dice of neighbour pairs"),
+        )
 
     @model_validator(mode="after")
     def _patch_fits(self) -> Config:

@@ -15,16 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from jobs.vesuvius.augment import Augmentation
 from jobs.vesuvius.catalogue import TABLE, Catalogue, read_catalogue
 from jobs.vesuvius.config import Config
-from jobs.vesuvius.data import SurfacePatches
+from jobs.vesuvius.data import SurfacePatches, as_trained
 from jobs.vesuvius.generate import ensure_generated
 from jobs.vesuvius.losses import SurfaceLoss
 from jobs.vesuvius.metrics import best_constant_dice
 from jobs.vesuvius.model import build_unet
 from jobs.vesuvius.split import Split, evenly_spaced, split_volumes
 from jobs.vesuvius.validation import Crop, score_crop, validation_crop
-from jobs.vesuvius.volumes import load_volume
+from jobs.vesuvius.volumes import BACKGROUND, SURFACE, UNLABELLED, load_volume
+from runner.job_facts import DataFiles, Labels
 from runner.task import Metrics, SampleSource, Task, TaskContext
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class VesuviusTask(Task[Config]):
     """Patches of training volumes in, a residual U-Net, whole held-out volumes scored by Dice."""
 
     metric = "dice"
+    input_key, target_key = "image", "label"
 
     def __init__(self, config: Config, context: TaskContext) -> None:
         super().__init__(config, context)
@@ -106,6 +109,33 @@ class VesuviusTask(Task[Config]):
         scores = [best_constant_dice(crop.label[0, 0].numpy()) for crop in crops]
         known = [score for score in scores if score is not None]
         return {"dice": float(np.mean(known))} if known else {}
+
+    def data_files(self) -> DataFiles:
+        """Return the image files of both sides; the catalogue refuses unreadable ones."""
+        return DataFiles(
+            train=tuple(volume.image for volume in self._split.train),
+            validation=tuple(volume.image for volume in self._split.validation),
+        )
+
+    def labels(self) -> Labels:
+        """Return the three label values and what `task.unlabelled` makes of the third."""
+        return Labels(
+            key="label",
+            names={BACKGROUND: "background", SURFACE: "surface", UNLABELLED: "unlabelled"},
+            unlabelled=frozenset({UNLABELLED}),
+            ignored=frozenset({UNLABELLED}),
+            stored=lambda: load_volume(self._split.train[0]).label,
+            as_trained=lambda label: as_trained(label, self.config.unlabelled),
+        )
+
+    def augment_pair(self, image: Any, target: Any, rng: np.random.Generator) -> Any:
+        """Return image and label, both CDHW, moved together."""
+        return Augmentation(self.config.augment)(image, target, rng)
+
+    def loss_terms(self, model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+        """Return the five weighted losses, those of weight 0 left out."""
+        terms = self._loss.terms(model(batch["image"]), batch["label"], batch["distance"])
+        return {name: getattr(self.config.loss, name) * value for name, value in terms.items()}
 
     def _crop(self, index: int) -> Crop:
         """Return the scored crop, kept after its first use: validation repeats."""
