@@ -11,15 +11,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runner.story import Intervention, Recovery
+from watchdog.records import Cause
 
 UNKNOWN = "unknown"
 
 _CAUSES: Mapping[str, str] = {
-    "nonfinite": "the gradients became NaN or infinite",
-    "spike": "the loss jumped and did not come back",
-    "plateau": "the loss stopped improving",
-    "crash": "a worker failed",
-    "node_lost": "a node was lost",
+    Cause.NONFINITE: "the gradients became NaN or infinite",
+    Cause.SPIKE: "the loss jumped and did not come back",
+    Cause.DIVERGENCE: "the loss ran away from where it had been",
+    Cause.DEAD_LOSS: "the loss froze: it was the same number again and again",
+    Cause.LR_UNDERFLOW: "the learning rate had become too small to change anything",
+    Cause.TRIVIAL: "the loss was no better than that of a constant answer",
+    Cause.PLATEAU: "the loss stopped improving",
+    Cause.SKIPPED_BATCHES: "too many optimizer steps had to be skipped",
+    Cause.GRADIENTS: "the gradients began to explode",
+    Cause.UNSTABLE_VALIDATION: "the validation loss became erratic",
+    Cause.OVERFITTING: "validation got worse while training got better",
+    Cause.STALL: "nothing was heard of the run any more",
+    Cause.STRAGGLER: "one rank made all others wait",
+    Cause.CRASH: "a worker failed",
+    Cause.NODE_LOST: "a node was lost",
 }
 
 

@@ -32,6 +32,7 @@ from watchdog.records import (
     RunEnded,
     RunStarted,
     StepReport,
+    Tick,
     Verdict,
 )
 from watchdog.snapshot import Snapshot
@@ -77,6 +78,11 @@ class Core:
         if pending is None:
             return interventions.adjustment
         return pending if pending.action in (Action.ROLLBACK, Action.HALT) else None
+
+    @property
+    def beats(self) -> int:
+        """Return how often progress was heard of: between two equal answers there was none."""
+        return self._judge.signals.heartbeat.beats
 
     @property
     def end_verdict(self) -> Verdict | None:
@@ -194,6 +200,8 @@ class Core:
             case LrChanged():
                 self._judge.interventions.lr_changed(record)
                 return []
+            case Tick():
+                return self._judge.tick(record)
             case AttemptEnded():
                 return self._judge.interventions.attempt_ended(record)
             case RunEnded():

@@ -19,10 +19,14 @@ class Level(StrEnum):
 
 
 class Cadence(StrEnum):
-    """When a detector is asked: at each step, or now and then and at each validation."""
+    """When a detector is asked: at each step, now and then and at each validation, or at ticks.
+
+    Ticks come only while no step does: at a tick nothing has changed but the time.
+    """
 
     STEP = "step"
     BLOCK = "block"
+    TICK = "tick"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

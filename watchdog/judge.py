@@ -22,6 +22,7 @@ from watchdog.lines import trust_lines
 from watchdog.panel import Panel
 from watchdog.place import Place
 from watchdog.records import (
+    SILENT_CAUSES,
     WATCHED_CAUSES,
     Cause,
     CheckpointFailed,
@@ -95,7 +96,9 @@ class Judge:
         if not self._place.is_attempt_live or self.interventions.pending is not None:
             return []
         self.signals.heartbeat.tick(record.t_s)
-        return self._assess()
+        findings = self._panel.silence(self.signals)
+        out = self._watch(findings, among=SILENT_CAUSES) if findings or self._watched else []
+        return out + self._conclude(findings)
 
     def checkpoint_saved(self, record: CheckpointSaved) -> list[Conclusion]:
         """Take a checkpoint in; one that is not finite is an incident."""
@@ -169,16 +172,19 @@ class Judge:
         findings = self._panel.findings(self.signals)
         out = self._end_suspicion(findings) if self.suspicion is not None else []
         if findings or self._watched:
-            out += self._watch([f for f in findings if f.cause in WATCHED_CAUSES])
-        findings = [f for f in findings if self._is_news(f)]
-        diagnosis = diagnose(findings, self._place.step)
+            out += self._watch(findings, among=WATCHED_CAUSES)
+        return out + self._conclude(findings)
+
+    def _conclude(self, findings: Iterable[Finding]) -> list[Conclusion]:
+        """Suspect what may heal by itself; open an incident of what will not."""
+        diagnosis = diagnose([f for f in findings if self._is_news(f)], self._place.step)
         if diagnosis is None:
-            return out
+            return []
         is_excused = self._batches.excuses(self.suspicion, diagnosis, self._place.step)
         if diagnosis.level is Level.SUSPECT or is_excused:
-            return out + self._suspect(diagnosis)
+            return self._suspect(diagnosis)
         self.suspicion = None
-        return out + self.interventions.open(diagnosis)
+        return self.interventions.open(diagnosis)
 
     def _is_news(self, finding: Finding) -> bool:
         """Whether there is anything to decide: not on what is only told, or is being seen to."""
@@ -190,11 +196,15 @@ class Judge:
         """Whether the newest step may not count towards trust in a checkpoint."""
         return self.suspicion is not None or Cause.GRADIENTS in self._watched
 
-    def _watch(self, findings: Iterable[Finding]) -> list[Conclusion]:
-        """Tell what began and what ended among the findings that are never acted on."""
-        found = {finding.cause: finding for finding in findings}
+    def _watch(self, findings: Iterable[Finding], among: frozenset[Cause]) -> list[Conclusion]:
+        """Tell what began and what ended among the findings that are never acted on.
+
+        Causes that are not `among` those looked for are neither.
+        """
+        watched = WATCHED_CAUSES & among
+        found = {f.cause: f for f in findings if f.cause in watched}
         out: list[Conclusion] = []
-        for cause in [cause for cause in self._watched if cause not in found]:
+        for cause in [c for c in self._watched if c in watched and c not in found]:
             ended = self._watched.pop(cause)
             out.append(self._suspect_line(ended, "recovered", "it is no longer so"))
         for cause, finding in found.items():

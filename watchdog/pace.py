@@ -15,49 +15,55 @@ from watchdog.records import StepReport
 _REMEMBERED = 16
 #: Chosen: as many ranks as a run may have; more are garbage.
 _MAX_RANKS = 65536
+#: Chosen: ticks come once a second. A longer gap is a machine that slept or a watchdog that was
+#: away, and nobody listened: that is no silence of the run.
+_MAX_GAP_S = 30.0
 
 
 class Heartbeat:
-    """When progress was last heard of, in Unix seconds, and how long it usually takes.
+    """How long nothing was heard of the run's progress, and how long a step usually takes.
 
     `phase` is starting until the first step of an attempt, then training. A validation or a
-    checkpoint counts as progress; the time it took is not the time of a step.
+    checkpoint counts as progress; the time it took is not the time of a step. `silence_s` is added
+    up from tick to tick, so that clocks of workers and watchdog that disagree, and a watchdog that
+    was away, do not look like silence. `beats` counts what was heard.
     """
 
     def __init__(self) -> None:
         self.phase = "starting"
-        self.last_t_s: float | None = None
-        self.now_t_s: float | None = None
+        self.silence_s = 0.0
+        self.beats = 0
+        self._last_t_s: float | None = None
+        self._now_t_s: float | None = None
         self._intervals: deque[float] = deque(maxlen=4 * _REMEMBERED)
         self._is_step_last = False
 
     def begin(self, t_s: float) -> None:
         """Begin an attempt; what is known of its pace is kept."""
         self.phase, self._is_step_last = "starting", False
-        self.last_t_s = self.now_t_s = t_s
+        self.silence_s = 0.0
+        self._last_t_s = self._now_t_s = t_s
 
     def beat(self, t_s: float, *, is_step: bool) -> None:
-        """Take progress in; time that is not finite, or goes back, is not believed."""
-        if not math.isfinite(t_s) or (self.last_t_s is not None and t_s < self.last_t_s):
-            return
+        """Take progress in; a time that is not finite, or goes back, tells no pace."""
+        self.silence_s = 0.0
+        self.beats += 1
+        last_t_s = self._last_t_s
         if is_step:
-            if self._is_step_last and self.last_t_s is not None:
-                self._intervals.append(t_s - self.last_t_s)
             self.phase = "training"
+            if self._is_step_last and last_t_s is not None and t_s >= last_t_s:
+                self._intervals.append(t_s - last_t_s)
         self._is_step_last = is_step
-        self.last_t_s = self.now_t_s = t_s
+        if math.isfinite(t_s):
+            self._last_t_s = self._now_t_s = t_s
 
     def tick(self, t_s: float) -> None:
         """Take the clock in."""
-        if math.isfinite(t_s):
-            self.now_t_s = t_s
-
-    @property
-    def silence_s(self) -> float:
-        """Return the seconds since progress was last heard of."""
-        if self.last_t_s is None or self.now_t_s is None:
-            return 0.0
-        return self.now_t_s - self.last_t_s
+        if not math.isfinite(t_s):
+            return
+        if self._now_t_s is not None:
+            self.silence_s += min(max(0.0, t_s - self._now_t_s), _MAX_GAP_S)
+        self._now_t_s = t_s
 
     @property
     def usual_s(self) -> float | None:

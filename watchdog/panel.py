@@ -45,6 +45,10 @@ class Panel:
         self._watched = [finding for finding in blocks if finding.level is Level.SUSPECT]
         return found + blocks
 
+    def silence(self, signals: Signals) -> list[Finding]:
+        """Return what the detectors find that look at the clock alone."""
+        return self._ask(Cadence.TICK, signals)
+
     def _ask(self, cadence: Cadence, signals: Signals) -> list[Finding]:
         asks = self._asks[cadence]
         found = []

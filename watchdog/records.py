@@ -61,6 +61,9 @@ WATCHED_CAUSES = frozenset(
     }
 )
 
+#: Causes that are found from the clock alone, and over as soon as something is heard.
+SILENT_CAUSES = frozenset({Cause.STALL})
+
 #: Causes under which a run goes on making clean steps: only a better loss is progress.
 STUCK_CAUSES = frozenset({Cause.PLATEAU, Cause.DEAD_LOSS, Cause.TRIVIAL, Cause.LR_UNDERFLOW})
 

@@ -9,6 +9,7 @@ Runs in: watchdog actor, or the driver of an in-process run (clock, files).
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -55,6 +56,8 @@ class Service:
         self._lock = threading.Lock()
         self._core = Core(config)
         self._is_stopping = False
+        self._ticked_t_s: float | None = None
+        self._beats = 0
         self._trace = TraceWriter(trace)
         self._ledger = Ledger(ledger)
         self._ledger.append(self._rebuild(trace, ledger))
@@ -82,14 +85,23 @@ class Service:
             self._is_stopping = True
 
     def tick(self) -> None:
-        """Tell the run what time it is; called once a second by the owner."""
+        """Tell the run what time it is, unless it told of progress since; called once a second.
+
+        So the trace holds the silence, second by second, and nothing of a run that goes on.
+        """
         with self._lock:
-            self._observe([Tick(t_s=self._clock())])
+            self._ticked_t_s = self._clock()
+            beats, self._beats = self._beats, self._core.beats
+            if beats == self._beats:
+                self._observe([Tick(t_s=self._ticked_t_s)])
 
     def snapshot(self) -> Snapshot:
         """Return the frozen view of the run."""
         with self._lock:
-            return self._core.snapshot()
+            snapshot = self._core.snapshot()
+            if self._ticked_t_s is None:
+                return snapshot
+            return dataclasses.replace(snapshot, last_tick_t_s=self._ticked_t_s)
 
     def history(self) -> RunHistory:
         """Return what the driver plans the next attempt from."""

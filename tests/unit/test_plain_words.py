@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from runner import plain_words
 from runner.plain_words import LearningRates, headline
 from runner.story import Intervention, Recovery
+from watchdog.records import Cause
 
 ROLLBACK = Intervention(
     step=42,
@@ -99,6 +101,25 @@ def test_clock_is_utc() -> None:
     assert plain_words.clock(1_700_000_000.0) == "2023-11-14 22:13:20 UTC"
     assert plain_words.clock(None) == "unknown"
     assert plain_words.clock(1e300) == "unknown"
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_every_cause_has_words_of_its_own(cause: Cause) -> None:
+    told = headline(replace(ROLLBACK, cause=cause.value), LearningRates(), None)
+    assert told.startswith("At step 40 ")
+    assert "an incident of cause" not in told
+
+
+def test_no_two_causes_have_the_same_words() -> None:
+    told = {
+        headline(replace(ROLLBACK, cause=cause.value), LearningRates(), None) for cause in Cause
+    }
+    assert len(told) == len(Cause)
+
+
+def test_a_cause_of_another_version_is_named() -> None:
+    told = headline(replace(ROLLBACK, cause="gremlins"), LearningRates(), None)
+    assert "an incident of cause gremlins was opened" in told
 
 
 def test_plurals() -> None:

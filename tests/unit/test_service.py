@@ -134,6 +134,58 @@ def test_tick_carries_the_time_of_the_clock(service: Open) -> None:
     assert made.snapshot().last_tick_t_s == 1000.0
 
 
+class Seconds:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def silent_for(made: Service, clock: Seconds, seconds: int) -> None:
+    for _ in range(seconds):
+        clock.now_s += 1.0
+        made.tick()
+
+
+def test_silence_is_told_live_and_its_trace_replays_to_the_same_lines(tmp_path: Path) -> None:
+    clock = Seconds()
+    made = Service(tmp_path, WatchdogConfig(), clock)
+    made.exchange(started())
+    for step in range(1, 40):
+        clock.now_s = float(step)
+        made.exchange([report(step, CALM(0, step))])
+    silent_for(made, clock, 130)
+    assert made.snapshot().suspicions == {"stall": 1}
+    made.exchange([report(40, 2.2, t_s=clock.now_s)])
+    made.close()
+    core = Core(WatchdogConfig())
+    again = [c for record in read_trace(tmp_path / "trace.jsonl") for c in core.observe(record)]
+    assert read_ledger(tmp_path / "ledger.jsonl") == [ledger_line(c) for c in again]
+    stalls = [line for line in map(ledger_line, again) if line.get("cause") == "stall"]
+    assert [(line["status"], line["onset_step"]) for line in stalls] == [
+        ("open", 40),
+        ("recovered", 40),
+    ]
+
+
+def test_ticks_are_kept_only_while_nothing_is_heard(tmp_path: Path) -> None:
+    clock = Seconds()
+    made = Service(tmp_path, WatchdogConfig(), clock)
+    made.exchange(started())
+    for step in range(1, 40):
+        clock.now_s += 0.9
+        made.exchange([report(step, 2.2, t_s=clock.now_s)])
+        made.tick()
+    silent_for(made, clock, 5)
+    assert made.snapshot().last_tick_t_s == clock.now_s
+    made.close()
+    kinds = [record.kind for record in read_trace(tmp_path / "trace.jsonl")]
+    assert (kinds.count("step"), kinds.count("tick"), kinds[-5:]) == (39, 5, ["tick"] * 5)
+
+
 def test_history_tells_what_was_ordered(service: Open) -> None:
     made = service()
     losses = {s: math.nan if s >= 45 else CALM(0, s) for s in range(1, 48)}

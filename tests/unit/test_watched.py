@@ -17,9 +17,14 @@ from tests.replay.rig import (
 from watchdog.config import WatchdogConfig
 from watchdog.core import Core
 from watchdog.interventions import Conclusion
-from watchdog.judge import Judge
-from watchdog.place import Place
-from watchdog.records import WATCHED_CAUSES, Record, Tick
+from watchdog.records import (
+    WATCHED_CAUSES,
+    AttemptEnded,
+    AttemptStarted,
+    Outcome,
+    Record,
+    Tick,
+)
 
 CALM = noisy(2.2, 0.01, seed=3)
 EXPLOSION = [0.24, 0.95, 2.4, 15.9, 145.0, 960.0]
@@ -146,17 +151,25 @@ def test_rank_that_takes_half_as_long_again_is_a_straggler() -> None:
 
 
 class Clock:
-    """A judge that is told of steps and of the time."""
+    """A core that is told of steps and of the time; `skew_s` is what its own clock is ahead."""
 
-    def __init__(self) -> None:
-        self.judge = Judge(WatchdogConfig(), Place(attempt=0, ended_attempt=-1))
-        self.judge.rewind(0, world_size=1)
+    def __init__(self, skew_s: float = 0.0) -> None:
+        self.core = Core(WatchdogConfig())
+        self.skew_s = skew_s
+        self.now_s = skew_s
+        observe_all(self.core, started())
 
-    def step(self, step: int, t_s: float) -> None:
-        self.judge.step_report(report(step, CALM(0, step), t_s=t_s))
+    def step(self, step: int, t_s: float) -> list[tuple[str, str, int]]:
+        self.now_s = t_s + self.skew_s
+        return told(list(self.core.observe(report(step, CALM(0, step), t_s=t_s))))
 
     def tick(self, t_s: float) -> list[tuple[str, str, int]]:
-        return told(self.judge.tick(Tick(t_s=t_s)))
+        """Tell the time in ticks of ten seconds; return what was told of the last."""
+        out: list[tuple[str, str, int]] = []
+        while self.now_s < t_s + self.skew_s:
+            self.now_s = min(self.now_s + 10.0, t_s + self.skew_s)
+            out = told(list(self.core.observe(Tick(t_s=self.now_s))))
+        return out
 
 
 def test_silence_past_its_deadline_is_a_stall_until_something_is_heard() -> None:
@@ -166,7 +179,7 @@ def test_silence_past_its_deadline_is_a_stall_until_something_is_heard() -> None
     assert clock.tick(390.0 + 999.0) == []
     assert clock.tick(390.0 + 1000.0) == [("stall", "open", 40)]
     assert clock.tick(390.0 + 1001.0) == []
-    clock.step(40, 1400.0)
+    assert clock.step(40, 1400.0) == [("stall", "recovered", 40)]
     assert clock.tick(1401.0) == []
 
 
@@ -178,8 +191,54 @@ def test_start_of_an_attempt_has_a_deadline_of_its_own() -> None:
 
 def test_attempt_that_has_ended_does_not_stall() -> None:
     clock = Clock()
-    clock.judge._place.ended_attempt = 0
-    assert clock.tick(1e6) == []
+    clock.core.observe(AttemptEnded(t_s=1.0, attempt=0, outcome=Outcome.EXCEPTION, step=0))
+    assert clock.tick(10_000.0) == []
+
+
+def test_attempt_that_starts_ends_the_silence_of_the_one_before() -> None:
+    clock = Clock()
+    assert clock.tick(900.0) == [("stall", "open", 1)]
+    restarted = AttemptStarted(t_s=901.0, attempt=1, world_size=1, generation=1)
+    assert told(list(clock.core.observe(restarted))) == [("stall", "superseded", 1)]
+    assert clock.tick(1000.0) == []
+
+
+def test_validation_or_checkpoint_is_no_silence() -> None:
+    clock = Clock()
+    for step in range(1, 40):
+        clock.step(step, float(step))
+    assert clock.tick(150.0) == []
+    clock.core.observe(checkpoint(39, t_s=151.0))
+    assert clock.tick(250.0) == []
+    clock.core.observe(evaluation(39, t_s=251.0, val_loss=1.0))
+    assert clock.tick(370.0) == []
+    assert clock.tick(372.0) == [("stall", "open", 40)]
+
+
+@pytest.mark.parametrize("skew_s", [-3600.0, 3600.0])
+def test_clocks_that_disagree_are_no_silence(skew_s: float) -> None:
+    clock = Clock(skew_s)
+    for step in range(1, 40):
+        clock.step(step, 10.0 * step)
+    assert clock.tick(390.0 + 960.0) == []
+    (told_s,) = [t for t in range(961, 1041) if clock.tick(390.0 + t)]
+    assert abs(told_s - 1000) <= 30  # no more than one gap between ticks counts
+
+
+def test_watchdog_that_was_away_heard_no_silence() -> None:
+    clock = Clock()
+    for step in range(1, 40):
+        clock.step(step, float(step))
+    assert told(list(clock.core.observe(Tick(t_s=50_000.0)))) == []
+    assert clock.step(40, 50_001.0) == []
+
+
+def test_tick_tells_nothing_of_what_was_found_at_steps() -> None:
+    calm: list[float | None] = [0.24 * CALM(0, s) / 2.2 for s in range(100)]
+    core = Core(WatchdogConfig())
+    conclusions = observe_all(core, [*started(), *with_norms([*calm, *EXPLOSION])])
+    assert told(conclusions) == [("gradients", "open", 103)]
+    assert observe_all(core, [Tick(t_s=107.0), Tick(t_s=108.0)]) == []
 
 
 def test_quick_steps_do_not_make_a_short_deadline() -> None:

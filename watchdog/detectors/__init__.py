@@ -2,7 +2,8 @@
 
 A detector is a module with a `Config` and a `detect(signals, config) -> Finding | None`. It holds
 no state: calling it twice gives one answer. One that looks at longer stretches says so with
-`CADENCE = Cadence.BLOCK`, and is not asked at every step.
+`CADENCE = Cadence.BLOCK`, and is not asked at every step; one that looks at the clock alone with
+`Cadence.TICK`, and is asked only while nothing is heard.
 
 Runs in: anywhere (pure).
 """

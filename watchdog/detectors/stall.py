@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from watchdog.findings import Finding, Level
+from watchdog.findings import Cadence, Finding, Level
 from watchdog.records import Cause
 from watchdog.settings import DetectorConfig
 from watchdog.signals import Signals
 
+CADENCE = Cadence.TICK
+
 
 class Config(DetectorConfig):
-    """Deadlines in seconds, from the clock of the records."""
+    """Deadlines in seconds of silence, added up from tick to tick."""
 
     start_s: float = Field(
         900.0, gt=0, description="Silence tolerated before the first step of an attempt, in s."
