@@ -1,92 +1,62 @@
-"""The facts the watchdog is told, and the conclusions it writes; plain data that survives JSON.
+"""The facts the watchdog is told, one class each; plain data that survives JSON.
 
 Time is data: every record carries `t_s` (Unix seconds, from the sender's clock), silence is found
 from `Tick` records, and nothing in the judging half reads a clock. Unknown is `None`, never zero;
-NaN is a value.
+NaN is a value. The nouns of its conclusions (`causes`, `verdicts`, `ledger_entries`) can be had
+from here too, so that who speaks with the watchdog needs one address.
 
 Runs in: anywhere (pure).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-
-class Cause(StrEnum):
-    """Why an incident was opened; the budget of an intervention is counted per cause."""
-
-    NONFINITE = "nonfinite"
-    SPIKE = "spike"
-    DIVERGENCE = "divergence"
-    DEAD_LOSS = "dead_loss"
-    LR_UNDERFLOW = "lr_underflow"
-    TRIVIAL = "trivial"
-    PLATEAU = "plateau"
-    SKIPPED_BATCHES = "skipped_batches"
-    GRADIENTS = "gradients"
-    UNSTABLE_VALIDATION = "unstable_validation"
-    OVERFITTING = "overfitting"
-    STALL = "stall"
-    STRAGGLER = "straggler"
-    CRASH = "crash"
-    NODE_LOST = "node_lost"
-
-
-#: Causes that lie in the numbers, not in a process or a machine.
-NUMERIC_CAUSES = frozenset(
-    {
-        Cause.NONFINITE,
-        Cause.SPIKE,
-        Cause.DIVERGENCE,
-        Cause.DEAD_LOSS,
-        Cause.LR_UNDERFLOW,
-        Cause.TRIVIAL,
-        Cause.PLATEAU,
-        Cause.SKIPPED_BATCHES,
-    }
+from watchdog.causes import (
+    HARMLESS_CAUSES,
+    NUMERIC_CAUSES,
+    SILENT_CAUSES,
+    STUCK_CAUSES,
+    WATCHED_CAUSES,
+    Cause,
 )
+from watchdog.ledger_entries import LedgerEntry, LedgerKind
+from watchdog.verdicts import Action, Order, OrderKind, Verdict, verdict_from_json
 
-#: Causes that are told and never acted on: a precursor, a matter of taste, or somebody else's.
-WATCHED_CAUSES = frozenset(
-    {
-        Cause.GRADIENTS,
-        Cause.UNSTABLE_VALIDATION,
-        Cause.OVERFITTING,
-        Cause.STALL,
-        Cause.STRAGGLER,
-    }
-)
-
-#: Causes that are found from the clock alone, and over as soon as something is heard.
-SILENT_CAUSES = frozenset({Cause.STALL})
-
-#: Causes under which a run goes on making clean steps: only a better loss is progress.
-STUCK_CAUSES = frozenset({Cause.PLATEAU, Cause.DEAD_LOSS, Cause.TRIVIAL, Cause.LR_UNDERFLOW})
-
-#: Causes that leave the weights as good as they were: what was saved since is not tainted.
-HARMLESS_CAUSES = frozenset({Cause.PLATEAU, Cause.LR_UNDERFLOW})
-
-
-class Action(StrEnum):
-    """What a verdict orders, mildest first."""
-
-    CONTINUE = "continue"
-    ROLLBACK = "rollback"
-    RESTART = "restart"
-    HALT = "halt"
-
-
-class OrderKind(StrEnum):
-    """What all ranks are to do at the same step."""
-
-    ROLLBACK = "rollback"
-    SET_LR = "set_lr"
-    STOP = "stop"
-    HALT = "halt"
+__all__ = [
+    "HARMLESS_CAUSES",
+    "NUMERIC_CAUSES",
+    "RECORD_TYPES",
+    "SILENT_CAUSES",
+    "STUCK_CAUSES",
+    "WATCHED_CAUSES",
+    "Action",
+    "AttemptEnded",
+    "AttemptStarted",
+    "Cause",
+    "CheckpointFailed",
+    "CheckpointSaved",
+    "EvalReport",
+    "LedgerEntry",
+    "LedgerKind",
+    "LrChanged",
+    "Order",
+    "OrderKind",
+    "Outcome",
+    "Record",
+    "RollbackDone",
+    "RunEnded",
+    "RunStarted",
+    "StepReport",
+    "Storage",
+    "Tick",
+    "Verdict",
+    "record_from_json",
+    "verdict_from_json",
+]
 
 
 class Storage(StrEnum):
@@ -329,108 +299,3 @@ def record_from_json(line: Mapping[str, Any]) -> Record:
         if data[name] is not None:
             data[name] = tuple(data[name])
     return cls(**data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """The policy's decision, with its reason; in the ledger before anything is done.
-
-    `onset_step` is the first bad step: a rollback restores the newest trusted checkpoint of a step
-    before it. `lr_scale` is the total multiplier on the job's learning rate once it is carried
-    out; it never lets the rate fall under `min_lr`, and is reached over `rewarmup_steps`.
-    `skip_samples` are sample ordinals that the replay must not consume. `trusted_steps` are the
-    steps whose checkpoints are trusted, newest last; `step` is the newest step seen. `advised` is
-    what the policy would have ordered, where `action` is CONTINUE only because it may not act; any
-    other CONTINUE orders a new `lr_scale` and nothing else. `reset_momentum` has the restored
-    optimizer forget what it has gathered.
-    """
-
-    verdict_id: int
-    t_s: float
-    attempt: int
-    generation: int
-    step: int
-    cause: Cause
-    action: Action
-    reason: str
-    onset_step: int
-    lr_scale: float = 1.0
-    min_lr: float = 0.0
-    rewarmup_steps: int = 0
-    skip_samples: tuple[int, ...] = ()
-    trusted_steps: tuple[int, ...] = ()
-    incident: str = ""
-    advised: Action | None = None
-    reset_momentum: bool = False
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether the numbers are at fault, so that a trusted older checkpoint is wanted."""
-        return self.cause in NUMERIC_CAUSES
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict as a JSON object."""
-        return dataclasses.asdict(self)
-
-
-def verdict_from_json(line: Mapping[str, Any]) -> Verdict:
-    """Return the verdict that `to_json` wrote; other keys (the ledger's `kind`) are ignored."""
-    known = {f.name for f in dataclasses.fields(Verdict)}
-    data = {k: v for k, v in line.items() if k in known}
-    data["cause"] = Cause(data["cause"])
-    data["action"] = Action(data["action"])
-    if data.get("advised") is not None:
-        data["advised"] = Action(data["advised"])
-    for name in ("skip_samples", "trusted_steps"):
-        data[name] = tuple(data.get(name, ()))
-    return Verdict(**data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What the ranks are to do together; ids rise, and a higher one supersedes a lower."""
-
-    order_id: int
-    kind: OrderKind
-    verdict: Verdict | None = None
-
-
-class LedgerKind(StrEnum):
-    """The kinds of ledger lines, a contract with everything that reads a run folder."""
-
-    RUN_STARTED = "run_started"
-    ATTEMPT_STARTED = "attempt_started"
-    CHECKPOINT_SAVED = "checkpoint_saved"
-    CHECKPOINT_TRUSTED = "checkpoint_trusted"
-    CHECKPOINT_TAINTED = "checkpoint_tainted"
-    CHECKPOINT_QUARANTINED = "checkpoint_quarantined"
-    SUSPECT = "suspect"
-    INCIDENT_OPENED = "incident_opened"
-    VERDICT = "verdict"
-    RECOVERY_STARTED = "recovery_started"
-    RECOVERY_DONE = "recovery_done"
-    INCIDENT_CLOSED = "incident_closed"
-    PROOF = "proof"
-    ATTEMPT_ENDED = "attempt_ended"
-    RUN_ENDED = "run_ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEntry:
-    """One line of the ledger: what was concluded or done. `data` holds the kind's own fields."""
-
-    kind: LedgerKind
-    t_s: float
-    attempt: int
-    step: int
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the flat JSON object of the ledger file."""
-        return {
-            "t_s": self.t_s,
-            "kind": self.kind,
-            "attempt": self.attempt,
-            "step": self.step,
-            **self.data,
-        }
