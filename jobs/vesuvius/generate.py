@@ -6,19 +6,16 @@ Runs in: driver, worker (writes files).
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from jobs.shared import generated
 from jobs.vesuvius.catalogue import COLUMNS, IMAGES, LABELS, TABLE, Shape
 from jobs.vesuvius.config import GeneratedConfig
 from jobs.vesuvius.scroll import scroll_volume
-from watchdog.errors import DataError
 
 #: Part of the fingerprint; raise it when the same parameters would give other volumes.
 VERSION = 1
@@ -28,43 +25,17 @@ FIRST_ID, FIRST_SCROLL = 91_000_000, 91_001
 
 def generated_folder(config: GeneratedConfig, cache_dir: Path) -> Path:
     """Return where the data set of these parameters lies, or would lie."""
-    parameters = json.dumps({"version": VERSION, **config.model_dump()}, sort_keys=True)
-    fingerprint = hashlib.sha256(parameters.encode()).hexdigest()[:16]
-    return cache_dir / f"vesuvius-{fingerprint}"
+    return generated.generated_folder("vesuvius", VERSION, config, cache_dir)
 
 
 def ensure_generated(config: GeneratedConfig, cache_dir: Path) -> Path:
     """Return the folder of the data set, written first when it is not there.
 
-    It is written aside and renamed into place, so it is complete when it exists, and of two
-    processes that race the slower one uses the other's.
-
     Raises:
         DataError: the folder cannot be written.
     """
     target = generated_folder(config, cache_dir)
-    if target.is_dir():
-        return target
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".generating-") as scratch:
-            built = Path(scratch) / "set"
-            _write_set(built, config)
-            _rename_unless_there(built, target)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {config.volumes} generated volumes to {target}: {error}; the disk is "
-            f"probably full or read-only; free it, or give real samples with data.path=null"
-        ) from error
-    return target
-
-
-def _rename_unless_there(built: Path, target: Path) -> None:
-    try:
-        built.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
+    return generated.ensure_written(target, lambda folder: _write_set(folder, config))
 
 
 def _write_set(folder: Path, config: GeneratedConfig) -> None:

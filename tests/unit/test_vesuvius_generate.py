@@ -76,7 +76,7 @@ def test_processes_that_race_end_with_one_whole_folder(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot write 4 generated volumes"):
+    with pytest.raises(DataError, match="cannot write generated samples"):
         ensure_generated(SMALL, tmp_path / "file")
 
 
