@@ -12,11 +12,11 @@ SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
-export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON NAME FROM
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
 .PHONY: help setup setup-servers submit resume stop status logs list report replay \
-	fmt lint type test test-fast test-ray check bench monitoring clean
+	new-job fmt lint type test test-fast test-ray check bench monitoring clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ list: $(STAMP) ## all runs, the latest first
 
 report: $(STAMP) ## write the report of a run again: RUN=
 	@$(PY) -m runner report --run "$$RUN" $(RUNS_OPTION)
+
+new-job: $(STAMP) ## a new folder under jobs/ that runs at once: NAME=my_job [FROM=template|plain_loop]
+	@$(PY) -m runner new-job "$$NAME" $${FROM:+--from "$$FROM"}
 
 replay: $(STAMP) ## what would the watchdog have done on these logs? LOG="file ..." [FORMAT= CONFIG=job.yaml JSON=1]
 	@set -- "$$LOG"; [ -e "$$LOG" ] || set -- $$LOG; \

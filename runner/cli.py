@@ -1,4 +1,4 @@
-"""The command line: `python -m runner submit|resume|list|status|stop|logs|report`.
+"""The command line: `python -m runner submit|resume|list|status|stop|logs|report|new-job`.
 
 Exit codes: 0 finished, 2 bad input (nothing was started or written), 3 halted by the watchdog,
 4 preflight refused, 130 interrupted, 1 anything else.
@@ -75,6 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     runs = _add_command(subparsers, "list", "all runs, the latest first")
     runs.set_defaults(run_command=commands.list_all)
     _add_json(runs)
+    new = subparsers.add_parser("new-job", help="a new folder under jobs/, copied from an example")
+    new.set_defaults(run_command=commands.start_job)
+    new.add_argument("name", help="name of the job, its folder and its package")
+    new.add_argument("--from", dest="example", default="template", help="template or plain_loop")
     return parser
 
 

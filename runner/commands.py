@@ -27,6 +27,7 @@ from runner.driver_lock import (
     request_stop,
     wait_until_free,
 )
+from runner.new_job import new_job
 from runner.progress import progress_for
 from runner.run_logs import log_lines
 from runner.run_status import read_status
@@ -153,6 +154,16 @@ def report(args: Namespace, clock: Clock) -> int:
     run = _find(args)
     write_report(run.path)
     sys.stdout.write(f"report: {run.report}\n")
+    return 0
+
+
+def start_job(args: Namespace, clock: Clock) -> int:
+    """Copy an example under a new name and say how to run it."""
+    folder = new_job(args.name, args.example)
+    sys.stdout.write(
+        f"wrote {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}\n"
+        f"it runs at once: make submit JOB={args.name}\n"
+    )
     return 0
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
 
 from runner.spec import RunSpec
-from runner.task import Task
+from runner.task import OwnLoop, Task
 from watchdog.errors import SpecError
 
 
@@ -32,12 +33,24 @@ class Job:
         Raises:
             SpecError: the job has no `TASK`, or it is not a `Task`.
         """
-        name = f"jobs.{self.spec.name}.task"
-        module = importlib.import_module(name)
+        module = self._module()
         task = getattr(module, "TASK", None)
-        if not (isinstance(task, type) and issubclass(task, Task)):
-            raise SpecError(f"{name} has no TASK = <a subclass of runner.task.Task>; add one")
-        return task
+        if isinstance(task, type) and issubclass(task, Task):
+            return task
+        what = "a loop of its own" if callable(getattr(module, "LOOP", None)) else "neither of them"
+        raise SpecError(
+            f"{module.__name__} has no TASK = <a subclass of runner.task.Task> for the standard "
+            f"loop, or LOOP = <a function> in its place; it has {what}; add one"
+        )
+
+    def own_loop(self) -> OwnLoop | None:
+        """Return the function that trains in the job's own loop; None: the standard loop does."""
+        module = self._module()
+        loop: OwnLoop | None = getattr(module, "LOOP", None)
+        return loop if callable(loop) and not hasattr(module, "TASK") else None
+
+    def _module(self) -> ModuleType:
+        return importlib.import_module(f"jobs.{self.spec.name}.task")
 
     def prepare(self) -> str:
         """Check or generate the data, once, in the driver; return a plain sentence about it.
@@ -46,4 +59,6 @@ class Job:
             DataError: the data folder cannot be trained on.
         """
         folder = None if self.data_dir is None else Path(self.data_dir)
+        if self.own_loop() is not None:
+            return f"data: {folder or 'none given'}; the job has a loop of its own, which reads it"
         return self.task_class().prepare(self.task_config, folder, Path(self.cache_dir))

@@ -1,4 +1,4 @@
-"""Rung 0: an optimizer step whose gradients are not finite is not applied.
+"""Rung 0: an optimizer step whose gradients are not finite, or too large, is not applied.
 
 The gradients are the same on all ranks after the all-reduce, so every rank decides alike without a
 word. With a fused optimizer the decision never leaves the device: the kernel is handed a flag and
@@ -29,6 +29,9 @@ class StepOutcome:
 class Reflex:
     """Clips, and applies the optimizer step only when the gradient norm is finite.
 
+    With `skip_norm` it must not exceed that either: clipping keeps the length of such a step
+    bounded, not its direction sensible.
+
     `is_on_device` says whether a fused optimizer is handed the flag (None: on a GPU); otherwise
     the host asks for the number, which on a CPU it has anyway.
     """
@@ -39,11 +42,13 @@ class Reflex:
         clip_norm: float | None,
         scaler: torch.amp.GradScaler | None = None,
         *,
+        skip_norm: float | None = None,
         is_on_device: bool | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._parameters = [p for g in optimizer.param_groups for p in g["params"]]
         self._clip_norm = float("inf") if clip_norm is None else clip_norm
+        self._skip_norm = skip_norm
         self._scaler = scaler
         # The protocol GradScaler uses: such an optimizer reads `found_inf` and skips on the device.
         is_on_gpu = any(p.is_cuda for p in self._parameters)
@@ -57,20 +62,24 @@ class Reflex:
             )
 
     def step(self) -> StepOutcome:
-        """Apply the optimizer step unless a gradient is NaN or infinite."""
+        """Apply the optimizer step unless a gradient is NaN or infinite, or the norm too large."""
         if self._scaler is not None and self._scaler.is_enabled():
             return self._scaled_step(self._scaler)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         finite = torch.isfinite(norm)
-        self._apply(finite)
-        return StepOutcome(norm, finite, finite)
+        fits = self._fits(norm, finite)
+        self._apply(fits)
+        return StepOutcome(norm, fits, finite)
 
-    def _apply(self, finite: torch.Tensor) -> None:
+    def _fits(self, norm: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
+        return finite if self._skip_norm is None else finite & (norm <= self._skip_norm)
+
+    def _apply(self, fits: torch.Tensor) -> None:
         if self._skips_on_device:
             self._optimizer.grad_scale = None  # type: ignore[attr-defined]
-            self._optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self._optimizer.found_inf = (~fits).float()  # type: ignore[attr-defined]
             self._optimizer.step()
-        elif bool(finite):
+        elif bool(fits):
             self._optimizer.step()
 
     def _scaled_step(self, scaler: torch.amp.GradScaler) -> StepOutcome:
@@ -79,8 +88,11 @@ class Reflex:
         can_shrink = scale_tensor > 1.0 if scale_tensor is not None else None
         scaler.unscale_(self._optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
-        applied = torch.isfinite(norm)
-        scaler.step(self._optimizer)
+        is_finite = torch.isfinite(norm)
+        applied = self._fits(norm, is_finite)
+        # The scaler skips what is not finite by itself; of a large norm it knows nothing.
+        if self._skip_norm is None or bool(applied) or not bool(is_finite):
+            scaler.step(self._optimizer)
         scaler.update()
-        finite = applied if can_shrink is None else applied | can_shrink.reshape(()).bool()
+        finite = is_finite if can_shrink is None else is_finite | can_shrink.reshape(()).bool()
         return StepOutcome(norm, applied, finite)

@@ -17,12 +17,18 @@ from runner.spec import TrainConfig
 def scheduled_lr(step: int, train: TrainConfig) -> float:
     """Return the job's own learning rate at `step` (from 1): linear warm-up, then the schedule.
 
-    Source: Loshchilov and Hutter, SGDR (arXiv 1608.03983), equation 5, without restarts.
+    The halving is the smooth form of a rate that a plateau rule halves again and again.
+
+    Source: of the cosine, Loshchilov and Hutter, SGDR (arXiv 1608.03983), equation 5, without
+    restarts.
     """
     if step <= train.warmup_steps:
         return train.lr * step / train.warmup_steps
     if train.schedule == "constant":
         return train.lr
+    if train.schedule == "halving":
+        halvings = (step - train.warmup_steps) / train.half_life_steps
+        return max(train.min_lr, train.lr * math.exp2(-halvings))
     span = max(1, train.max_steps - train.warmup_steps)
     progress = min(1.0, (step - train.warmup_steps) / span)
     return train.min_lr + (train.lr - train.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -113,7 +113,9 @@ class Session:
         self._state = TrainState(model, optimizer, self._scaler)
         self._optimizer = optimizer
         self._peak_ratio = [g["lr"] / train.lr for g in optimizer.param_groups]
-        self._reflex = Reflex(optimizer, train.clip_norm, self._scaler)
+        self._reflex = Reflex(
+            optimizer, train.clip_norm, self._scaler, skip_norm=train.skip_grad_norm
+        )
         self._size = len(source)
         self._batches = BatchStream(
             source,

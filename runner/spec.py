@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from runner.job_facts import LossTerm
 from watchdog.config import WatchdogConfig
 
+#: A job is a folder and a package.
+JOB_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
 
@@ -58,11 +61,26 @@ class TrainConfig(Config):
         description="Largest number of samples in one forward pass of a rank; null: all.",
     )
     lr: float = Field(gt=0, description="Peak learning rate.")
-    min_lr: float = Field(0.0, ge=0, description="Learning rate at the end of the cosine.")
+    min_lr: float = Field(
+        0.0, ge=0, description="Learning rate at the end of the cosine; floor of the halving."
+    )
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "halving"] = Field(
+        "cosine",
+        description="After the warm-up: down to min_lr along a cosine, constant, or halved over "
+        "every half_life_steps but never under min_lr.",
+    )
+    half_life_steps: int = Field(
+        1000, ge=1, description="Steps over which the halving schedule halves the rate."
+    )
     weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of AdamW.")
     clip_norm: float | None = Field(1.0, gt=0, description="Global gradient norm; null: no limit.")
+    skip_grad_norm: float | None = Field(
+        None,
+        gt=0,
+        description="A step whose gradient norm (before clipping) exceeds this is not applied, and "
+        "counts as skipped; null: only steps that are not finite. With fp16 the host waits for it.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the GPU has it, else fp16 on a GPU, fp32 on a CPU."
     )
@@ -93,7 +111,7 @@ class CheckpointConfig(Config):
 class RunSpec(Config):
     """A job file after overrides; `runs/<id>/job.yaml` holds it resolved."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="The folder under jobs/.")
+    name: str = Field(pattern=JOB_NAME, description="The folder under jobs/.")
     description: str = ""
     workers: int | str = Field(
         2, description="Number of workers, or an elastic range such as 1-4; 0: in this process."

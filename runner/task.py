@@ -1,6 +1,6 @@
 """A job's training code as the loop sees it. A job subclasses `Task` in `jobs/<name>/task.py`.
 
-The job never sees the watchdog, Ray or Prometheus.
+The job never sees the watchdog, Ray or Prometheus. One with a loop of its own has an `OwnLoop`.
 
 Runs in: worker.
 """
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch import nn
 
 from runner.job_facts import DataFiles, Labels
 from runner.spec import TrainConfig
+
+if TYPE_CHECKING:
+    from runner.session import Session
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 Metrics = Mapping[str, float]
@@ -157,3 +160,11 @@ class Task(ABC, Generic[ConfigT]):
     def loss_terms(self, model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
         """Return the weighted terms whose sum is the loss of `training_step`; {} if it is one."""
         return {}
+
+
+class OwnLoop(Protocol):
+    """A function that trains by itself through the session: `LOOP` in `jobs/<name>/task.py`."""
+
+    def __call__(self, session: Session, context: TaskContext, config: Any, /) -> Metrics:
+        """Train until `session.wants_step()` says no; return the metrics of the last validation."""
+        ...

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from runner.job import Job
 from runner.loop import train
 from runner.recovery import AttemptPlan
 from runner.session import Session
-from runner.task import TaskContext
+from runner.task import Metrics, TaskContext
 from watchdog.records import OrderKind
 
 _log = logging.getLogger(__name__)
@@ -41,25 +43,40 @@ def run_attempt(
     """Train until the end, an order to stop, or an exception (which passes through)."""
     spec = job.spec
     torch.set_num_threads(spec.train.threads or _fair_threads(placement))
-    task = job.task_class()(
-        job.task_config,
-        TaskContext(
-            train=spec.train,
-            data_dir=None if job.data_dir is None else Path(job.data_dir),
-            cache_dir=Path(job.cache_dir),
-            device=placement.device,
-            rank=placement.rank,
-            world_size=placement.world_size,
-        ),
+    context = TaskContext(
+        train=spec.train,
+        data_dir=None if job.data_dir is None else Path(job.data_dir),
+        cache_dir=Path(job.cache_dir),
+        device=placement.device,
+        rank=placement.rank,
+        world_size=placement.world_size,
     )
+    run, trivial_metrics = _training(job, context)
     session = Session(spec, plan, placement, channel, CheckpointStore(checkpoints))
     try:
-        metrics = train(task, session)
+        metrics = run(session)
     except BaseException:
         _log.exception("rank %d fails at step %d", placement.rank, session.step + 1)
         session.abandon()
         raise
-    return AttemptReturn(session.step, session.stopped_by, metrics, dict(task.trivial_metrics()))
+    return AttemptReturn(session.step, session.stopped_by, metrics, dict(trivial_metrics()))
+
+
+def _training(
+    job: Job, context: TaskContext
+) -> tuple[Callable[[Session], dict[str, float]], Callable[[], Metrics]]:
+    """Return what trains, the standard loop or the job's own, and what tells the trivial score."""
+    loop = job.own_loop()
+    if loop is None:
+        task = job.task_class()(job.task_config, context)
+        return partial(train, task), task.trivial_metrics
+
+    def run(session: Session) -> dict[str, float]:
+        metrics = dict(loop(session, context, job.task_config))
+        session.end(metrics)
+        return metrics
+
+    return run, dict
 
 
 def _fair_threads(placement: Placement) -> int:

@@ -1,7 +1,4 @@
-"""A complete job in one page: data, model, one step, validation.
-
-Runs in: worker.
-"""
+"""A complete job in one page: data, model, one step, validation. Runs in: worker."""
 
 from __future__ import annotations
 

@@ -62,3 +62,32 @@ def test_without_a_limit_nothing_is_clipped() -> None:
     Reflex(torch.optim.SGD([weight], lr=0.0), clip_norm=None).step()
     assert weight.grad is not None
     assert float(weight.grad[1]) == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+@pytest.mark.parametrize("is_on_device", [True, False])
+@pytest.mark.parametrize(("gradient", "is_applied"), [(2.0, True), (2.1, False)])
+def test_a_norm_above_the_limit_is_skipped_and_counts_as_finite(  # type: ignore[no-untyped-def]
+    make, is_on_device, gradient, is_applied
+) -> None:
+    weight = parameter(gradient)  # its norm is the root of 2 + gradient squared
+    reflex = Reflex(make([weight]), clip_norm=1.0, skip_norm=6**0.5, is_on_device=is_on_device)
+    outcome = reflex.step()
+    assert bool(outcome.is_applied) is is_applied
+    assert outcome.is_finite
+    assert torch.equal(weight, torch.ones(3)) is not is_applied
+
+
+@pytest.mark.parametrize(("gradient", "is_applied"), [(1.0, True), (9.0, False)])
+def test_a_large_norm_is_skipped_under_a_gradient_scaler_too(
+    gradient: float, is_applied: bool
+) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    reflex = Reflex(torch.optim.SGD([weight], lr=0.1), None, scaler, skip_norm=5.0)
+    scaler.scale((weight * gradient).sum()).backward()  # type: ignore[no-untyped-call]
+    outcome = reflex.step()
+    assert float(outcome.grad_norm) == pytest.approx(gradient * 3**0.5)
+    assert bool(outcome.is_applied) is is_applied
+    assert outcome.is_finite
+    assert torch.equal(weight, torch.ones(3)) is not is_applied

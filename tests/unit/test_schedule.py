@@ -47,3 +47,16 @@ def test_a_change_without_going_back_is_reached_from_the_scale_before_it() -> No
 def test_a_change_down_without_a_ramp_holds_from_the_next_step_on() -> None:
     control = LrControl(scale=1.0, anchor_step=100, from_scale=4.0)
     assert [control.lr(step, 1.0) for step in (100, 101)] == [4.0, 1.0]
+
+
+def test_a_halving_schedule_halves_over_each_half_life_and_stops_at_its_floor() -> None:
+    halving = TRAIN.model_copy(update={"schedule": "halving", "half_life_steps": 20})
+    rates = [scheduled_lr(step, halving) for step in (5, 10, 30, 50, 90)]
+    assert rates == pytest.approx([0.5, 1.0, 0.5, 0.25, 0.1])
+
+
+def test_a_halving_schedule_without_a_floor_ends_at_nothing() -> None:
+    bare = TRAIN.model_copy(
+        update={"schedule": "halving", "half_life_steps": 2, "min_lr": 0.0, "lr": 1e-5}
+    )
+    assert scheduled_lr(110, bare) == pytest.approx(8.88e-21, rel=1e-3)

@@ -1,0 +1,1 @@
+"""A job with a training loop of its own. Runs in: worker."""
