@@ -14,7 +14,6 @@ Runs in: worker.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,31 +26,20 @@ from runner.agreement import Council, Doorbell, RingingModel
 from runner.batches import BatchStream, RankBatch
 from runner.channel import Channel, ChannelDown
 from runner.checkpoints import CheckpointStore
+from runner.course import Course
 from runner.device import Placement
 from runner.drill import DrillRunner, parse_drill
-from runner.recovery import AttemptPlan, RestorePoint, plan_rollback
-from runner.reflex import Reflex
-from runner.sampler import SampleOrder
-from runner.schedule import LrControl, scheduled_lr
+from runner.learner import Learner
+from runner.obedience import Obedience
+from runner.recovery import AttemptPlan
+from runner.reporter import Reporter
+from runner.restoring import Restorer
 from runner.spec import RunSpec
-from runner.state import StateInfo, TrainState, Tree, seed_step
+from runner.state import seed_step
 from runner.task import SampleSource
 from runner.telemetry import Telemetry
 from runner.vault import Vault
-from watchdog.errors import RollbackFailed
-from watchdog.records import (
-    AttemptStarted,
-    EvalReport,
-    LrChanged,
-    Order,
-    OrderKind,
-    RollbackDone,
-    StepReport,
-    Storage,
-    Verdict,
-)
-
-_log = logging.getLogger(__name__)
+from watchdog.records import OrderKind
 
 
 class Session:
@@ -67,22 +55,12 @@ class Session:
     ) -> None:
         self.spec = spec
         self.placement = placement
-        self.step = 0
-        self.stopped_by: OrderKind | None = None
         self._plan = plan
         self._channel = channel
-        self._generation = plan.generation
-        self._lr_control = LrControl(
-            plan.lr_scale,
-            plan.lr_anchor_step,
-            plan.rewarmup_steps,
-            plan.min_lr,
-            plan.lr_from_scale,
-        )
-        self._skip = frozenset(plan.skip_samples)
-        self._obeyed_order = 0
+        self._course = Course(plan, spec.train, placement.world_size)
         self._council = Council()
         self._telemetry = Telemetry(channel, placement.device)
+        self._reporter = Reporter(self._telemetry, self._course, placement.rank)
         self._drills = DrillRunner(parse_drill(spec.drill), placement.rank, self._claim)
         self._vault = Vault(
             spec.checkpoints,
@@ -93,61 +71,74 @@ class Session:
             attempt=plan.attempt,
         )
 
+    @property
+    def step(self) -> int:
+        """Return the last step taken."""
+        return self._course.step
+
+    @property
+    def stopped_by(self) -> OrderKind | None:
+        """Return the order that ended the attempt, if one did."""
+        return self._obedience.stopped_by
+
     # -- the life of an attempt ------------------------------------------------------------
 
     def begin(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, source: SampleSource
     ) -> None:
         """Take model, optimizer and samples over, and restore what the plan says."""
-        place, train = self.placement, self.spec.train
+        place, course = self.placement, self._course
         self.bare_model = model
-        self._ringing = RingingModel(model, place.device)
-        self._bell = Doorbell(self._ringing, place.world_size)
-        self.model: nn.Module = self._ringing
+        self._bell = Doorbell(self._wrap(model), place.world_size)
+        self._learner = Learner(model, optimizer, self.spec.train, place)
+        course.size = len(source)
+        self._batches = self._stream(source)
+        restorer = Restorer(self._vault, self._council, self._learner, course)
+        self._obedience = Obedience(
+            self._bell,
+            self._council,
+            self._telemetry,
+            self._vault,
+            restorer,
+            self._reporter,
+            course,
+            self._learner,
+            self._batches,
+            self._drills,
+        )
+        point = restorer.first_readable(self._plan.restore)
+        if self._plan.reset_momentum:
+            self._learner.forget_momentum()
+        self._batches.seek(course.position, course.skip)
+        self._reporter.attempt_started(point)
+        self._remember()
+        self._reporter.start_clock()
+
+    def _wrap(self, model: nn.Module) -> RingingModel:
+        """Put the doorbell beside the model, and DDP around both; `model` is what is trained."""
+        place = self.placement
+        ringing = RingingModel(model, place.device)
+        self.model: nn.Module = ringing
         if place.world_size > 1:
             ids = [place.device.index or 0] if place.device.type == "cuda" else None
             self.model = DistributedDataParallel(
-                self._ringing, device_ids=ids, gradient_as_bucket_view=True
+                ringing, device_ids=ids, gradient_as_bucket_view=True
             )
-        self._scaler = torch.amp.GradScaler(place.device.type) if place.uses_scaler else None
-        self._state = TrainState(model, optimizer, self._scaler)
-        self._optimizer = optimizer
-        self._peak_ratio = [g["lr"] / train.lr for g in optimizer.param_groups]
-        self._reflex = Reflex(
-            optimizer, train.clip_norm, self._scaler, skip_norm=train.skip_grad_norm
-        )
-        self._size = len(source)
-        self._batches = BatchStream(
+        return ringing
+
+    def _stream(self, source: SampleSource) -> BatchStream:
+        place, train, data = self.placement, self.spec.train, self.spec.data
+        return BatchStream(
             source,
-            self._make_order,
+            self._course.order,
             rank=place.rank,
             world_size=place.world_size,
             seed=train.seed,
             micro_batch_size=train.micro_batch_size,
-            loader_workers=self.spec.data.loader_workers,
-            prefetch=self.spec.data.prefetch,
+            loader_workers=data.loader_workers,
+            prefetch=data.prefetch,
             device=place.device,
         )
-        self._position = 0
-        point = self._restore_first()
-        if self._plan.reset_momentum:
-            self._optimizer.state.clear()
-        self._batches.seek(self._position, self._skip)
-        if place.rank == 0:
-            self._telemetry.send(
-                AttemptStarted(
-                    t_s=time.time(),
-                    attempt=self._plan.attempt,
-                    world_size=place.world_size,
-                    restored_step=point.step,
-                    storage=point.storage,
-                    generation=self._generation,
-                    lr_scale=self._lr_control.scale,
-                    dataset_size=self._size,
-                )
-            )
-        self._remember()
-        self._step_started = time.perf_counter()
 
     def wants_step(self) -> bool:
         """Whether to take another step; settles orders that come with the last one."""
@@ -157,7 +148,7 @@ class Session:
             return True
         self._vault.announce(is_final=True)
         self._telemetry.flush()
-        self._obey()
+        self._obedience.obey()
         return self.stopped_by is None and self.step < self.spec.train.max_steps
 
     def end(self, metrics: Mapping[str, float]) -> None:
@@ -188,9 +179,8 @@ class Session:
         step = self.step + 1
         self._drills.begin_step(step)
         seed_step(self.spec.train.seed, step, self.placement.rank)
-        order = self._telemetry.order
-        self._bell.ring(order is not None and order.order_id > self._obeyed_order)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._obedience.ring()
+        self._learner.optimizer.zero_grad(set_to_none=True)
         return self._batch
 
     def backward(self, loss: torch.Tensor, samples: int, *, is_last: bool) -> None:
@@ -202,8 +192,7 @@ class Session:
         loss = self._drills.distort_loss(loss)
         if weight != 1.0:
             loss = loss * weight
-        if self._scaler is not None:
-            loss = self._scaler.scale(loss)
+        loss = self._learner.scale(loss)
         with contextlib.ExitStack() as stack:
             if not is_last and isinstance(self.model, DistributedDataParallel):
                 stack.enter_context(self.model.no_sync())
@@ -214,66 +203,29 @@ class Session:
 
         `loss` is the rank's mean loss over its samples, before any drill.
         """
-        self.step += 1
-        self._position = self._batch.position
-        lr = self._set_lr()
+        course = self._course
+        course.step += 1
+        course.position = self._batch.position
+        lr = course.lr() * self._drills.lr_factor()
+        self._learner.set_lr(lr)
         self._vault.fence()
-        outcome = self._reflex.step()
+        outcome = self._learner.step()
         has_rung = self._bell.listen()
-        self._report(self._drills.distort_report(loss), lr, outcome)
+        reported = self._drills.distort_report(loss)
+        self._reporter.step(self._batch, reported, lr, self._data_s, outcome)
         checkpoints = self.spec.checkpoints
-        is_durable_due = self.step % checkpoints.every_steps == 0
-        if is_durable_due or self.step % checkpoints.memory_every_steps == 0:
+        is_durable_due = course.step % checkpoints.every_steps == 0
+        if is_durable_due or course.step % checkpoints.memory_every_steps == 0:
             self._remember()
         self._vault.announce()
         if is_durable_due:
-            self._vault.write(self.step, self._manifest({}))
+            self._vault.write(course.step, course.manifest({}))
         if has_rung:
-            self._obey()
-
-    def _set_lr(self) -> float:
-        scheduled = scheduled_lr(self.step, self.spec.train)
-        lr = self._lr_control.lr(self.step, scheduled) * self._drills.lr_factor()
-        for group, ratio in zip(self._optimizer.param_groups, self._peak_ratio, strict=True):
-            group["lr"] = lr * ratio
-        return lr
-
-    def _report(self, loss: torch.Tensor, lr: float, outcome: Any) -> None:
-        now = time.perf_counter()
-        report = StepReport(
-            t_s=time.time(),
-            attempt=self._plan.attempt,
-            generation=self._generation,
-            rank=self.placement.rank,
-            step=self.step,
-            epoch=self._position / self._size,
-            lr=lr,
-            scheduled_lr=scheduled_lr(self.step, self.spec.train),
-            step_s=now - self._step_started,
-            data_s=self._data_s,
-            samples=self._batch.size,
-            sample_ids=self._batch.ordinals,
-        )
-        self._step_started = now
-        self._telemetry.step(report, loss, outcome.grad_norm, outcome.is_applied, outcome.is_finite)
+            self._obedience.obey()
 
     def report_evaluation(self, metrics: Mapping[str, float], metric: str, seconds: float) -> None:
         """Tell the watchdog of a validation; rank 0 speaks for all."""
-        self._step_started = time.perf_counter()
-        if self.placement.rank != 0:
-            return
-        self._telemetry.send(
-            EvalReport(
-                t_s=time.time(),
-                attempt=self._plan.attempt,
-                generation=self._generation,
-                step=self.step,
-                val_loss=metrics.get("val_loss"),
-                val_metric=metrics.get(metric),
-                seconds=seconds,
-                metrics=dict(metrics),
-            )
-        )
+        self._reporter.evaluation(metrics, metric, seconds)
 
     def gather(self, items: Sequence[Any]) -> list[Any]:
         """Return the items of all ranks as one list, in rank order."""
@@ -281,164 +233,17 @@ class Session:
 
     # -- checkpoints -----------------------------------------------------------------------
 
-    def _info(self) -> StateInfo:
-        return StateInfo(
-            step=self.step,
-            generation=self._generation,
-            position=self._position,
-            world_size=self.placement.world_size,
-            seed=self.spec.train.seed,
-        )
-
     def _remember(self) -> None:
-        self._vault.remember(self._state, self._info())
+        self._vault.remember(self._learner.state, self._course.info())
 
     def _save_durable(self, metrics: Mapping[str, float]) -> None:
         if self.step not in self._vault.memory_steps():
             self._remember()
         self._vault.drain()
-        self._vault.write(self.step, self._manifest(metrics))
-
-    def _manifest(self, metrics: Mapping[str, float]) -> dict[str, Any]:
-        return {
-            "created_t_s": time.time(),
-            "epoch": self._position / self._size,
-            "skip_samples": sorted(self._skip),
-            "lr_scale": self._lr_control.scale,
-            "metrics": dict(metrics),
-        }
-
-    def _restore_first(self) -> RestorePoint:
-        """Restore the best point that all ranks can read; the untrained model is the last."""
-        for point in self._plan.restore:
-            if point.storage is None:
-                return point
-            loaded = self._vault.load(point)
-            if all(self._council.gather(loaded is not None)) and loaded is not None:
-                self._adopt(*loaded)
-                return point
-        return RestorePoint(0, None)
-
-    def _require_equal_weights(self, point: RestorePoint) -> None:
-        """Compare the norm of all weights, to the last bit, over the ranks.
-
-        Raises:
-            RollbackFailed: the ranks restored different weights.
-        """
-        weights = [t for t in self.bare_model.state_dict().values() if t.is_floating_point()]
-        norms = self._council.gather(float(torch.nn.utils.get_total_norm(weights)))
-        if any(norm != norms[0] for norm in norms):
-            raise RollbackFailed(
-                f"the ranks restored different weights for step {point.step} "
-                f"from {point.storage} (norms {norms})"
-            )
-
-    def _adopt(self, tree: Tree, info: StateInfo) -> None:
-        self._state.load(tree)
-        self.step = info.step
-        self._position = info.position
-
-    def _make_order(self, position: int, skip: Any) -> SampleOrder:
-        return SampleOrder(
-            size=self._size,
-            batch_size=self.spec.train.batch_size,
-            seed=self.spec.train.seed,
-            position=position,
-            skip=skip,
-        )
-
-    # -- orders ----------------------------------------------------------------------------
+        self._vault.write(self.step, self._course.manifest(metrics))
 
     def _claim(self, key: str) -> int:
         try:
             return self._channel.claim(key)
         except ChannelDown:
             return 1 << 30  # nobody to ask: better no fault than the same one for ever
-
-    def _obey(self) -> None:
-        """Carry out, on all ranks at this step, the newest order that any rank has heard."""
-        started = time.perf_counter()
-        known = self._council.gather(
-            (self._telemetry.order, self._vault.memory_steps(), self._vault.durable_steps())
-        )
-        orders = [o for o, _, _ in known if o is not None and o.order_id > self._obeyed_order]
-        if not orders:
-            return
-        order: Order = max(orders, key=lambda o: o.order_id)
-        self._obeyed_order = order.order_id
-        self._bell.reset()
-        if order.kind is OrderKind.SET_LR and order.verdict is not None:
-            self._set_scale(order.verdict)
-            return
-        if order.kind is not OrderKind.ROLLBACK or order.verdict is None:
-            self.stopped_by = order.kind
-            return
-        memory = set.intersection(*(set(steps) for _, steps, _ in known))
-        durable = {step for _, _, steps in known for step in steps}
-        self._roll_back(order.verdict, memory, durable, started)
-
-    def _set_scale(self, verdict: Verdict) -> None:
-        """Change the multiplier on the rate from the next step on, without going back."""
-        self._lr_control = LrControl(
-            verdict.lr_scale,
-            self.step,
-            verdict.rewarmup_steps,
-            verdict.min_lr,
-            self._lr_control.scale,
-        )
-        if self.placement.rank == 0:
-            self._telemetry.send(
-                LrChanged(
-                    t_s=time.time(),
-                    attempt=self._plan.attempt,
-                    generation=self._generation,
-                    verdict_id=verdict.verdict_id,
-                    step=self.step,
-                    lr_scale=verdict.lr_scale,
-                )
-            )
-
-    def _roll_back(
-        self, verdict: Verdict, memory: set[int], durable: set[int], started: float
-    ) -> None:
-        last_step = self.step
-        point = plan_rollback(verdict, memory, durable)
-        if point is None:
-            raise RollbackFailed(
-                f"no trusted checkpoint older than step {verdict.onset_step} is left in memory "
-                f"{sorted(memory)} or on storage {sorted(durable)} (attempt {self._plan.attempt}, "
-                f"step {last_step}); checkpoints.memory_keep={self.spec.checkpoints.memory_keep}"
-            )
-        loaded = self._vault.load(point)
-        if not all(self._council.gather(loaded is not None)) or loaded is None:
-            raise RollbackFailed(
-                f"the {point.storage} checkpoint of step {point.step} is unreadable"
-            )
-        self._adopt(*loaded)
-        self._require_equal_weights(point)
-        if verdict.reset_momentum:
-            self._optimizer.state.clear()
-        self._vault.drop_after(point.step)
-        self._generation += 1
-        skipped = self._batches.whole_batches(verdict.skip_samples)
-        self._skip |= skipped
-        self._lr_control = LrControl(
-            verdict.lr_scale, point.step, verdict.rewarmup_steps, verdict.min_lr
-        )
-        self._batches.seek(self._position, self._skip)
-        self._drills.reset()
-        if self.placement.rank == 0:
-            self._telemetry.send(
-                RollbackDone(
-                    t_s=time.time(),
-                    attempt=self._plan.attempt,
-                    generation=self._generation,
-                    verdict_id=verdict.verdict_id,
-                    step=last_step,
-                    restored_step=point.step,
-                    storage=point.storage or Storage.MEMORY,
-                    seconds=time.perf_counter() - started,
-                    steps_lost=last_step - point.step,
-                    skipped_samples=tuple(sorted(skipped)),
-                )
-            )

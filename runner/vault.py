@@ -42,6 +42,7 @@ class Vault:
         self._channel = channel
         self._send = send
         self._attempt = attempt
+        self.memory_keep = config.memory_keep
         self._memory = MemoryCheckpoints(config.memory_keep, placement.device)
         self._unannounced: list[MemoryCheckpoint] = []
         self._writer: CheckpointWriter | None = None

@@ -165,7 +165,7 @@ def test_a_rollback_forgets_the_momentum_only_when_ordered(
     channel = ScriptedChannel(Order(order_id=1, kind=OrderKind.ROLLBACK, verdict=verdict))
     session = run(tmp_path, channel)
     assert (digest(session.bare_model) == digest(untouched[0].bare_model)) is is_same
-    counts = {int(state["step"]) for state in session._optimizer.state.values()}
+    counts = {int(state["step"]) for state in session._learner.optimizer.state.values()}
     assert counts == ({60} if is_same else {60 - 16})
 
 
@@ -175,7 +175,7 @@ def test_an_attempt_starts_without_momentum_when_ordered(tmp_path: Path) -> None
         attempt=1, generation=1, restore=(RestorePoint(20, Storage.DURABLE),), reset_momentum=True
     )
     session = run(tmp_path, ScriptedChannel(None), run_spec=spec(30), plan=plan)
-    assert {int(state["step"]) for state in session._optimizer.state.values()} == {10}
+    assert {int(state["step"]) for state in session._learner.optimizer.state.values()} == {10}
 
 
 def test_an_attempt_tells_how_many_samples_an_epoch_has(

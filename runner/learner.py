@@ -1,0 +1,64 @@
+"""What learns: a model with its optimizer and gradient scaler, on one rank's device.
+
+It belongs to the process, not to a process group: a new group is put around the same learner.
+
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from runner.device import Placement
+from runner.reflex import Reflex, StepOutcome
+from runner.spec import TrainConfig
+from runner.state import TrainState, Tree
+
+
+class Learner:
+    """Applies guarded optimizer steps, and gives its state away or takes one in."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: TrainConfig,
+        placement: Placement,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self._scaler = (
+            torch.amp.GradScaler(placement.device.type) if placement.uses_scaler else None
+        )
+        self.state = TrainState(model, optimizer, self._scaler)
+        self._peak_ratio = [group["lr"] / train.lr for group in optimizer.param_groups]
+        self._reflex = Reflex(
+            optimizer, train.clip_norm, self._scaler, skip_norm=train.skip_grad_norm
+        )
+
+    def set_lr(self, lr: float) -> None:
+        """Set the rate; each parameter group keeps its ratio to the job's peak rate."""
+        for group, ratio in zip(self.optimizer.param_groups, self._peak_ratio, strict=True):
+            group["lr"] = lr * ratio
+
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the loss as it goes into the backward pass: scaled up for fp16, else as it is."""
+        return loss if self._scaler is None else self._scaler.scale(loss)
+
+    def step(self) -> StepOutcome:
+        """Apply the optimizer step if the gradients are finite."""
+        return self._reflex.step()
+
+    def load(self, tree: Tree) -> None:
+        """Put a saved state in place."""
+        self.state.load(tree)
+
+    def forget_momentum(self) -> None:
+        """Have the optimizer forget what it has gathered."""
+        self.optimizer.state.clear()
+
+    def weights_norm(self) -> float:
+        """Return the norm of all weights, to the last bit."""
+        weights = [t for t in self.model.state_dict().values() if t.is_floating_point()]
+        return float(torch.nn.utils.get_total_norm(weights))
