@@ -53,6 +53,9 @@ class SilentChannel:
         """Return 0: there are no drills here."""
         return 0
 
+    def end_watchdog(self) -> None:
+        """Do nothing: there is none."""
+
     def trust(self) -> Mapping[int, str]:
         """Return nothing: there are no durable checkpoints here."""
         return {}

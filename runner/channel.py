@@ -31,6 +31,10 @@ class Channel(Protocol):
         """Return how often `key` was claimed before, and count this claim."""
         ...
 
+    def end_watchdog(self) -> None:
+        """Kill the watchdog's process, for a drill."""
+        ...
+
     def trust(self) -> Mapping[int, str]:
         """Return the trust of the durable checkpoints by step."""
         ...

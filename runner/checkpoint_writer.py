@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from runner.channel import Channel, ChannelDown
@@ -23,6 +24,17 @@ from watchdog.errors import CheckpointError
 from watchdog.records import CheckpointFailed, CheckpointSaved, Record, Storage
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SaveHooks:
+    """What a drill does around a durable checkpoint: refuse its step, or harm its folder."""
+
+    before: Callable[[int], None]
+    after: Callable[[int, str], None]
+
+
+NO_HOOKS = SaveHooks(lambda step: None, lambda step, folder: None)
 
 
 class CheckpointWriter:
@@ -36,12 +48,14 @@ class CheckpointWriter:
         *,
         attempt: int,
         keep: int,
+        hooks: SaveHooks = NO_HOOKS,
     ) -> None:
         self._store = store
         self._channel = channel
         self._send = send
         self._attempt = attempt
         self._keep = keep
+        self._hooks = hooks
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._busy = {"durable": False, "hold": False}
         self.passed_over = 0
@@ -95,7 +109,9 @@ class CheckpointWriter:
         started = time.monotonic()
         finite = checkpoint.is_finite()
         try:
+            self._hooks.before(info.step)
             saved = self._store.save(checkpoint.tree, info, extra)
+            self._hooks.after(info.step, saved.path)
             self._retire()
         except (CheckpointError, OSError) as error:
             _log.error("%s", error)

@@ -8,6 +8,7 @@ Runs in: driver.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from runner.drill_grammar import check_drill, parse_drill
 from runner.driver_lock import (
     clear_stop,
     holder,
@@ -32,6 +34,7 @@ from runner.progress import progress_for
 from runner.run_logs import log_lines
 from runner.run_status import read_status
 from runner.runs import RunFolder, check_run_name, create_run, find_run, list_runs, new_run_name
+from runner.spec import worker_bounds
 from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
 from watchdog.errors import RunLocked, WatchkeeperError
@@ -55,12 +58,15 @@ def submit(args: Namespace, clock: Clock) -> int:
     )
     if args.run is not None:
         check_run_name(args.runs_dir, args.run)
-    # These import torch for a second or more, which a mistake in the options need not wait for.
-    from runner.drill import parse_drill
-
-    parse_drill(resolved.spec.drill)
+    check_drill(
+        parse_drill(resolved.spec.drill),
+        workers=worker_bounds(resolved.spec.workers),
+        max_steps=resolved.spec.train.max_steps,
+        is_on_cluster=bool(args.address or os.environ.get("RAY_ADDRESS")),
+    )
     if args.address:
         return _submit_to_cluster(args, clock)
+    # This imports torch for a second or more, which a mistake in the options need not wait for.
     from runner.submit import find_data
 
     job = find_data(args.job, resolved, args.runs_dir)

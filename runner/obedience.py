@@ -11,6 +11,7 @@ from runner.agreement import Council, Doorbell
 from runner.batches import BatchStream
 from runner.course import Course
 from runner.drill import DrillRunner
+from runner.drill_grammar import During
 from runner.learner import Learner
 from runner.recovery import plan_rollback
 from runner.reporter import Reporter
@@ -82,6 +83,7 @@ class Obedience:
         self, verdict: Verdict, memory: set[int], durable: set[int], started: float
     ) -> None:
         course = self._course
+        self._drills.moment(During.RECOVERY, course.step)
         last_step = course.step
         point = plan_rollback(verdict, memory, durable)
         if point is None:

@@ -25,10 +25,12 @@ from torch.nn.parallel import DistributedDataParallel
 from runner.agreement import Council, Doorbell, RingingModel
 from runner.batches import BatchStream, RankBatch
 from runner.channel import Channel, ChannelDown
+from runner.checkpoint_writer import SaveHooks
 from runner.checkpoints import CheckpointStore
 from runner.course import Course
 from runner.device import Placement
-from runner.drill import DrillRunner, parse_drill
+from runner.drill import DrillRunner
+from runner.drill_grammar import During, parse_drill
 from runner.learner import Learner
 from runner.obedience import Obedience
 from runner.recovery import AttemptPlan
@@ -61,7 +63,13 @@ class Session:
         self._council = Council()
         self._telemetry = Telemetry(channel, placement.device)
         self._reporter = Reporter(self._telemetry, self._course, placement.rank)
-        self._drills = DrillRunner(parse_drill(spec.drill), placement.rank, self._claim)
+        self._drills = DrillRunner(
+            parse_drill(spec.drill),
+            placement.rank,
+            placement.world_size,
+            self._claim,
+            end_watchdog=self._end_watchdog,
+        )
         self._vault = Vault(
             spec.checkpoints,
             placement,
@@ -69,6 +77,7 @@ class Session:
             channel,
             self._telemetry.send,
             attempt=plan.attempt,
+            hooks=SaveHooks(self._drills.before_save, self._drills.after_save),
         )
 
     @property
@@ -106,6 +115,10 @@ class Session:
             self._batches,
             self._drills,
         )
+        train = self.spec.train
+        self._drills.break_samples(course.size, train.batch_size, train.seed, place.world_size)
+        if self._plan.attempt:
+            self._drills.moment(During.RECOVERY, self.step + 1)
         point = restorer.first_readable(self._plan.restore)
         if self._plan.reset_momentum:
             self._learner.forget_momentum()
@@ -173,11 +186,13 @@ class Session:
 
     def next_batch(self) -> RankBatch:
         """Return this rank's share of the next step's samples, on its device."""
-        asked = time.perf_counter()
-        self._batch = self._batches.next()
-        self._data_s = time.perf_counter() - asked
         step = self.step + 1
         self._drills.begin_step(step)
+        self._drills.distort_weights(self.bare_model)
+        asked = time.perf_counter()
+        self._batch = self._drills.distort_batch(self._batches.next())
+        self._drills.drag()
+        self._data_s = time.perf_counter() - asked
         seed_step(self.spec.train.seed, step, self.placement.rank)
         self._obedience.ring()
         self._learner.optimizer.zero_grad(set_to_none=True)
@@ -188,6 +203,7 @@ class Session:
 
         DDP averages over ranks, so a rank's weight is its share of the samples times the ranks.
         """
+        self._drills.check_memory(samples, self._batch.size)
         weight = samples * self.placement.world_size / self._batch.global_size
         loss = self._drills.distort_loss(loss)
         if weight != 1.0:
@@ -220,6 +236,7 @@ class Session:
         self._vault.announce()
         if is_durable_due:
             self._vault.write(course.step, course.manifest({}))
+            self._drills.moment(During.CHECKPOINT, self.step)
         if has_rung:
             self._obedience.obey()
 
@@ -247,3 +264,7 @@ class Session:
             return self._channel.claim(key)
         except ChannelDown:
             return 1 << 30  # nobody to ask: better no fault than the same one for ever
+
+    def _end_watchdog(self) -> None:
+        with contextlib.suppress(ChannelDown):  # it may be dead before it has answered
+            self._channel.end_watchdog()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runner.channel import Channel, ChannelDown
-from runner.checkpoint_writer import CheckpointWriter
+from runner.checkpoint_writer import NO_HOOKS, CheckpointWriter, SaveHooks
 from runner.checkpoints import CheckpointStore
 from runner.device import Placement
 from runner.memory_checkpoints import MemoryCheckpoint, MemoryCheckpoints
@@ -37,6 +37,7 @@ class Vault:
         send: Callable[[Record], None],
         *,
         attempt: int,
+        hooks: SaveHooks = NO_HOOKS,
     ) -> None:
         self._store = store
         self._channel = channel
@@ -47,7 +48,9 @@ class Vault:
         self._unannounced: list[MemoryCheckpoint] = []
         self._writer: CheckpointWriter | None = None
         if placement.rank == 0:
-            self._writer = CheckpointWriter(store, channel, send, attempt=attempt, keep=config.keep)
+            self._writer = CheckpointWriter(
+                store, channel, send, attempt=attempt, keep=config.keep, hooks=hooks
+            )
 
     def memory_steps(self) -> tuple[int, ...]:
         """Return the steps this rank holds in memory, oldest first."""

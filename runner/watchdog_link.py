@@ -39,6 +39,10 @@ class Watchdog(Protocol):
         """Return the frozen view of the run."""
         ...
 
+    def claim(self, key: str) -> int:
+        """Return how often `key` was claimed before, and count this claim."""
+        ...
+
     def request_stop(self) -> None:
         """Order all ranks to stop at the same step."""
         ...
@@ -93,6 +97,10 @@ class RayChannel(_Remote):
 
     keeps_copies = True
 
+    def end_watchdog(self) -> None:
+        """Kill the watchdog's process, for a drill."""
+        self.end_soon()
+
 
 def ray_channel(actor: Any) -> Channel:
     """Return a worker's end of the line to a watchdog actor."""
@@ -107,6 +115,7 @@ class LocalChannel:
     def __init__(self, host: WatchdogHost) -> None:
         self.exchange = host.exchange
         self.claim = host.claim
+        self.end_watchdog = host.end_soon
         self.trust = host.trust
 
     def hold(self, step: int, payload: Mapping[str, Any]) -> None:

@@ -7,7 +7,10 @@ Runs in: watchdog actor, or the driver of an in-process run.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ from watchdog.snapshot import Snapshot
 _TICK_S = 1.0
 #: Chosen: copies of memory checkpoints kept for a restart; the newest may still be distrusted.
 _HELD = 6
+#: Chosen: an answer needs a few milliseconds to leave.
+_LAST_BREATH_S = 0.05
 
 
 class WatchdogHost:
@@ -32,7 +37,7 @@ class WatchdogHost:
     def __init__(self, run_dir: str, config: WatchdogConfig) -> None:
         folder = Path(run_dir)
         self._service = Service(folder, config)
-        self._claims = Claims(folder / "drill_claims.jsonl")
+        self._claims = Claims(folder / "drill_claims.jsonl", time.time)
         self._held: dict[int, Any] = {}
         self._exporter = Exporter(self._service.snapshot, config.host, config.port)
         self._sd_file = folder.parent / ".prometheus" / f"{folder.name}.json"
@@ -72,6 +77,12 @@ class WatchdogHost:
     def claim(self, key: str) -> int:
         """Return how often `key` was claimed before, and count this claim."""
         return self._claims.claim(key)
+
+    def end_soon(self) -> None:
+        """Die by SIGKILL once this call is answered, for a drill; Ray would repeat it otherwise."""
+        timer = threading.Timer(_LAST_BREATH_S, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
 
     def hold(self, step: int, payload: Any) -> None:
         """Keep a copy (or a reference to one) of the memory checkpoint of `step`."""

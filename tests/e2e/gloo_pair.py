@@ -59,6 +59,9 @@ class ScriptedChannel:
     def claim(self, key: str) -> int:
         return 0
 
+    def end_watchdog(self) -> None:
+        raise AssertionError("no drill here ends it")
+
     def trust(self) -> Mapping[int, str]:
         return {}
 
