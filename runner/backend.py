@@ -24,6 +24,8 @@ class AttemptResult:
     error: str | None = None
     rank: int | None = None
     is_node_lost: bool = False
+    #: Why a finished attempt ended before its last step.
+    reason: str | None = None
 
 
 class Backend(Protocol):

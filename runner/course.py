@@ -14,6 +14,7 @@ from runner.sampler import SampleOrder
 from runner.schedule import LrControl, scheduled_lr
 from runner.spec import TrainConfig
 from runner.state import StateInfo
+from runner.validation_history import ValidationHistory
 from watchdog.records import Verdict
 
 
@@ -28,6 +29,7 @@ class Course:
         self.size = 0
         self.skip = frozenset(plan.skip_samples)
         self.world_size = world_size
+        self.validations = ValidationHistory(train)
         self._train = train
         self._lr_control = LrControl(
             plan.lr_scale,
@@ -49,7 +51,7 @@ class Course:
 
     def scheduled_lr(self) -> float:
         """Return the rate that the job's own schedule wants at this step."""
-        return scheduled_lr(self.step, self._train)
+        return scheduled_lr(self.step, self._train, self.validations.rate_scale)
 
     def lr(self) -> float:
         """Return the rate to use at this step."""

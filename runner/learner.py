@@ -14,6 +14,7 @@ from runner.device import Placement
 from runner.reflex import Reflex, StepOutcome
 from runner.spec import TrainConfig
 from runner.state import TrainState, Tree
+from runner.validation_history import ValidationHistory
 
 
 class Learner:
@@ -25,13 +26,14 @@ class Learner:
         optimizer: torch.optim.Optimizer,
         train: TrainConfig,
         placement: Placement,
+        validations: ValidationHistory | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self._scaler = (
             torch.amp.GradScaler(placement.device.type) if placement.uses_scaler else None
         )
-        self.state = TrainState(model, optimizer, self._scaler)
+        self.state = TrainState(model, optimizer, self._scaler, validations)
         self._peak_ratio = [group["lr"] / train.lr for group in optimizer.param_groups]
         self._reflex = Reflex(
             optimizer, train.clip_norm, self._scaler, skip_norm=train.skip_grad_norm

@@ -26,7 +26,9 @@ def to_result(returned: AttemptReturn) -> AttemptResult:
     outcome = Outcome.FINISHED
     if returned.stopped_by is not None:
         outcome = _STOPS[returned.stopped_by]
-    return AttemptResult(outcome, returned.step, returned.metrics, returned.trivial)
+    return AttemptResult(
+        outcome, returned.step, returned.metrics, returned.trivial, reason=returned.reason
+    )
 
 
 class LocalBackend:

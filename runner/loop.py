@@ -24,6 +24,8 @@ def train(task: Task, session: Session) -> dict[str, float]:  # type: ignore[typ
     session.begin(model, task.build_optimizer(model), task.train_data())
     metrics: dict[str, float] = {}
     model.train()
+    if session.owes_validation:
+        metrics = evaluate(task, session, model)
     while session.wants_step():
         batch = session.next_batch()
         loss = _forward_backward(task, session, batch)

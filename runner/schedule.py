@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from runner.spec import TrainConfig
 
 
-def scheduled_lr(step: int, train: TrainConfig) -> float:
+def scheduled_lr(step: int, train: TrainConfig, plateau_scale: float = 1.0) -> float:
     """Return the job's own learning rate at `step` (from 1): linear warm-up, then the schedule.
 
     The halving is the smooth form of a rate that a plateau rule halves again and again.
+    `plateau_scale` is what the validations make of the rate; only reduce_on_plateau asks for it.
 
     Source: of the cosine, Loshchilov and Hutter, SGDR (arXiv 1608.03983), equation 5, without
     restarts.
@@ -29,6 +30,8 @@ def scheduled_lr(step: int, train: TrainConfig) -> float:
     if train.schedule == "halving":
         halvings = (step - train.warmup_steps) / train.half_life_steps
         return max(train.min_lr, train.lr * math.exp2(-halvings))
+    if train.schedule == "reduce_on_plateau":
+        return max(min(train.min_lr, train.lr), train.lr * plateau_scale)
     span = max(1, train.max_steps - train.warmup_steps)
     progress = min(1.0, (step - train.warmup_steps) / span)
     return train.min_lr + (train.lr - train.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -40,6 +40,7 @@ from runner.spec import RunSpec
 from runner.state import seed_step
 from runner.task import SampleSource
 from runner.telemetry import Telemetry
+from runner.validation_history import measured
 from runner.vault import Vault
 from watchdog.records import OrderKind
 
@@ -99,7 +100,7 @@ class Session:
         place, course = self.placement, self._course
         self.bare_model = model
         self._bell = Doorbell(self._wrap(model), place.world_size)
-        self._learner = Learner(model, optimizer, self.spec.train, place)
+        self._learner = Learner(model, optimizer, self.spec.train, place, course.validations)
         course.size = len(source)
         self._batches = self._stream(source)
         restorer = Restorer(self._vault, self._council, self._learner, course)
@@ -157,12 +158,27 @@ class Session:
         """Whether to take another step; settles orders that come with the last one."""
         if self.stopped_by is not None:
             return False
-        if self.step < self.spec.train.max_steps:
+        if self._has_work():
             return True
         self._vault.announce(is_final=True)
         self._telemetry.flush()
         self._obedience.obey()
-        return self.stopped_by is None and self.step < self.spec.train.max_steps
+        return self.stopped_by is None and self._has_work()
+
+    def _has_work(self) -> bool:
+        return self.step < self.spec.train.max_steps and self.early_stop_reason is None
+
+    @property
+    def early_stop_reason(self) -> str | None:
+        """Return why the validations so far end the run now, None if they do not."""
+        return self._course.validations.stop_reason
+
+    @property
+    def owes_validation(self) -> bool:
+        """Whether the validation of the restored step is missing: checkpoints come before it."""
+        validations = self._course.validations
+        is_due = self.step > 0 and self.step % self.spec.train.eval_every_steps == 0
+        return validations.is_used and is_due and validations.last_step != self.step
 
     def end(self, metrics: Mapping[str, float]) -> None:
         """Write the last durable checkpoint (not after a halt) and say everything there is."""
@@ -241,7 +257,8 @@ class Session:
             self._obedience.obey()
 
     def report_evaluation(self, metrics: Mapping[str, float], metric: str, seconds: float) -> None:
-        """Tell the watchdog of a validation; rank 0 speaks for all."""
+        """Take note of a validation and tell the watchdog; rank 0 speaks for all."""
+        self._course.validations.add(self.step, measured(metrics, metric))
         self._reporter.evaluation(metrics, metric, seconds)
 
     def gather(self, items: Sequence[Any]) -> list[Any]:

@@ -46,6 +46,23 @@ class DataConfig(Config):
     prefetch: int = Field(2, ge=1, le=64, description="Batches each loader process keeps ready.")
 
 
+class ReduceOnPlateauConfig(Config):
+    """What `schedule: reduce_on_plateau` does; the defaults are PyTorch's but for the patience."""
+
+    factor: float = Field(
+        0.5, gt=0, lt=1, description="What each reduction multiplies the learning rate by."
+    )
+    patience: int = Field(
+        5, ge=0, description="Validations in a row without improvement that are let pass."
+    )
+    min_improvement_ratio: float = Field(
+        1e-4,
+        ge=0,
+        lt=1,
+        description="Improvement that counts, as a share of the best; early stopping uses it too.",
+    )
+
+
 class TrainConfig(Config):
     """The standard loop. All counts are optimizer steps of the whole run."""
 
@@ -62,13 +79,19 @@ class TrainConfig(Config):
     )
     lr: float = Field(gt=0, description="Peak learning rate.")
     min_lr: float = Field(
-        0.0, ge=0, description="Learning rate at the end of the cosine; floor of the halving."
+        0.0, ge=0, description="Learning rate at the end of the cosine; floor of the others."
     )
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up from 0.")
-    schedule: Literal["cosine", "constant", "halving"] = Field(
+    schedule: Literal["cosine", "constant", "halving", "reduce_on_plateau"] = Field(
         "cosine",
-        description="After the warm-up: down to min_lr along a cosine, constant, or halved over "
-        "every half_life_steps but never under min_lr.",
+        description="After the warm-up: down to min_lr along a cosine, constant, halved over every "
+        "half_life_steps, or reduced when validations do not improve; never under min_lr.",
+    )
+    reduce_on_plateau: ReduceOnPlateauConfig = ReduceOnPlateauConfig()
+    early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="Validations in a row without improvement that end the run; null: never.",
     )
     half_life_steps: int = Field(
         1000, ge=1, description="Steps over which the halving schedule halves the rate."

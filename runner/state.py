@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from runner.validation_history import ValidationHistory
+
 Tree = Any  # nested dicts, lists and tuples with tensors and plain values at the leaves
 
 
@@ -33,17 +35,19 @@ class StateInfo:
 
 
 class TrainState:
-    """Model, optimizer and (for fp16) gradient scaler of one rank, seen as one tree."""
+    """Model, optimizer, (for fp16) gradient scaler and validations of one rank, as one tree."""
 
     def __init__(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler | None = None,
+        validations: ValidationHistory | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scaler = scaler
+        self.validations = validations
 
     def tree(self) -> dict[str, Tree]:
         """Return the live tensors (not copies), keyed as the checkpoint file is."""
@@ -53,6 +57,8 @@ class TrainState:
         }
         if self.scaler is not None:
             tree["scaler"] = self.scaler.state_dict()
+        if self.validations is not None and self.validations.is_used:
+            tree["validations"] = self.validations.state()
         return tree
 
     def load(self, tree: Mapping[str, Tree]) -> None:
@@ -62,6 +68,8 @@ class TrainState:
         self.optimizer.load_state_dict(map_tensors(torch.clone, tree["optimizer"]))
         if self.scaler is not None and "scaler" in tree:
             self.scaler.load_state_dict(tree["scaler"])
+        if self.validations is not None:
+            self.validations.load(tree.get("validations", ()))
 
 
 def map_tensors(function: Callable[[torch.Tensor], Any], tree: Tree) -> Tree:

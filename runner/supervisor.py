@@ -146,7 +146,7 @@ class Supervisor:
 
     def _ending(self, phase: Phase, step: int, verdict: Verdict, result: AttemptResult) -> Ending:
         reasons = {
-            Phase.FINISHED: f"all {self._spec.train.max_steps} steps done",
+            Phase.FINISHED: result.reason or f"all {self._spec.train.max_steps} steps done",
             Phase.STOPPED: f"stopped on request at step {step}",
         }
         reason = reasons.get(phase, verdict.reason)

@@ -35,6 +35,7 @@ class AttemptReturn:
     stopped_by: OrderKind | None
     metrics: dict[str, float]
     trivial: dict[str, float]
+    reason: str | None = None
 
 
 def run_attempt(
@@ -59,7 +60,13 @@ def run_attempt(
         _log.exception("rank %d fails at step %d", placement.rank, session.step + 1)
         session.abandon()
         raise
-    return AttemptReturn(session.step, session.stopped_by, metrics, dict(trivial_metrics()))
+    return AttemptReturn(
+        session.step,
+        session.stopped_by,
+        metrics,
+        dict(trivial_metrics()),
+        session.early_stop_reason,
+    )
 
 
 def _training(
