@@ -60,11 +60,12 @@ lint: $(STAMP) ## style, format and the floors of the house
 type: $(STAMP) ## types, strictly
 	$(PY) -m mypy
 
-test: $(STAMP) ## the whole suite that needs no GPU
-	$(PY) -m pytest -m "not gpu"
+test: $(STAMP) test-fast ## the whole suite that needs no GPU
+	$(PY) -m pytest -m "(ray or server) and not gpu"
 
-test-fast: $(STAMP) ## the tests without Ray clusters and servers, under a minute
-	$(PY) -m pytest -m "not ray and not gpu and not server"
+# Tests of clusters and servers stay apart: they share ports and clocks, and want the machine alone.
+test-fast: $(STAMP) ## the tests without Ray clusters and servers, on all cores, under a minute
+	$(PY) -m pytest -m "not ray and not gpu and not server" -n auto --dist loadfile
 
 test-ray: $(STAMP) ## the tests on local Ray clusters
 	$(PY) -m pytest -m ray

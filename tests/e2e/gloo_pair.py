@@ -87,6 +87,12 @@ def digest(model: torch.nn.Module) -> str:
     return hashlib.sha256(state).hexdigest()
 
 
+def serve(rank: int, world_size: int, scenarios: Any, results: Any) -> None:
+    """Play one scenario after another until told None: importing torch is what takes long."""
+    for scenario in iter(scenarios.get, None):
+        run_rank(rank, world_size, *scenario, results)
+
+
 def run_rank(
     rank: int, world_size: int, folder: str, hearing_rank: int, kind: str, results: Any
 ) -> None:

@@ -210,8 +210,9 @@ def test_a_halt_leaves_no_durable_checkpoint_of_the_bad_state(tmp_path: Path) ->
 
 
 def test_training_goes_on_to_the_same_end_without_a_watchdog(
-    tmp_path: Path, untouched: tuple[Session, ScriptedChannel]
+    tmp_path: Path, untouched: tuple[Session, ScriptedChannel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("runner.telemetry._LAST_CHANCE_S", 0.01)
     session = run(tmp_path, ScriptedChannel(None, is_down=True))
     assert session.step == 60
     assert digest(session.bare_model) == digest(untouched[0].bare_model)
