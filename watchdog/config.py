@@ -58,6 +58,13 @@ class WatchdogConfig(Config):
         min_length=1,
         description="Address the metrics are served on; loopback unless Prometheus runs elsewhere.",
     )
+    goodput_objective: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="Share of wall time that is meant to be productive; the alerts on burning "
+        "goodput measure against it. 0.9 to 0.97 is usual for training.",
+    )
     port: int = Field(9465, ge=0, le=65535, description="Port of the metrics; 0: any that is free.")
     signals: SignalsConfig = SignalsConfig()
     detectors: DetectorsConfig = Field(default_factory=DetectorsConfig)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 
 from watchdog.config import WatchdogConfig
+from watchdog.detectors import stall
 from watchdog.gate import Entry, Gate
 from watchdog.goodput import Accountant
 from watchdog.history import RunHistory
@@ -153,6 +154,8 @@ class Core:
             "hard_samples": tuple(sample.index for sample in judge.hard_batches.listed()),
             "time_s": dict(self._accountant.time_s()),
             "goodput_ratio": self._accountant.ratio(),
+            "goodput_objective": self._config.goodput_objective,
+            "hang_timeout_s": stall.tolerated(judge.signals, self._config.detector("stall"))[0],
             "detectors_disabled": judge.disabled,
         }
         return Snapshot(**fields)

@@ -86,12 +86,14 @@ _PROGRESS = (
     _gauge("epoch", "Passes over the training samples so far, with fractions."),
     _gauge("last_step_timestamp_seconds", "Unix time of the last optimizer step."),
     _gauge("last_record_timestamp_seconds", "Unix time of the newest record, ticks included."),
+    _gauge("hang_timeout_seconds", "Silence the watchdog tolerates in the present phase."),
     _counter("steps", "Optimizer steps executed, including those repeated after a rollback."),
     _counter("steps_lost", "Steps thrown away by rollbacks and restarts."),
     _counter("steps_skipped", "Optimizer steps not applied because the gradients were not finite."),
     _counter("samples", "Samples consumed, including those of repeated steps."),
     _counter("time_seconds", "Explained wall time of the run by goodput category.", "category"),
     _gauge("goodput_ratio", "Productive time over wall time, 0 to 1."),
+    _gauge("goodput_objective_ratio", "Goodput that the job is meant to reach, 0 to 1."),
 )
 
 _HEALTH = (
@@ -119,6 +121,7 @@ _CHECKPOINTS = (
         "checkpoint_last_success_timestamp_seconds", "Unix time of the last durable checkpoint."
     ),
     _gauge("checkpoint_last_success_step", "Step of the last durable checkpoint."),
+    _gauge("checkpoint_interval_seconds", "Longest recent time between two durable checkpoints."),
     _gauge("checkpoint_last_duration_seconds", "Time it took to save the last durable checkpoint."),
     _gauge("checkpoint_size_bytes", "Size of the last durable checkpoint."),
     _gauge("checkpoint_trusted_step", "Step of the newest trusted checkpoint, memory or durable."),

@@ -61,6 +61,7 @@ class Snapshot:
     last_verdict_reason: str | None = None
     checkpoint_step: int | None = None  # last durable
     checkpoint_t_s: float | None = None
+    checkpoint_interval_s: float | None = None  # longest of the last few between two durable
     checkpoint_seconds: float | None = None
     checkpoint_size_bytes: int | None = None
     checkpoint_failures: int = 0
@@ -68,6 +69,8 @@ class Snapshot:
     hard_samples: tuple[int, ...] = ()  # indices; their batch spikes each epoch, or cost a rollback
     time_s: Mapping[str, float] = field(default_factory=dict)  # wall time by goodput category
     goodput_ratio: float | None = None
+    goodput_objective: float | None = None
+    hang_timeout_s: float | None = None  # silence tolerated in the present phase
     records_total: int = 0
     records_dropped: int = 0
     detectors_disabled: tuple[str, ...] = ()

@@ -32,6 +32,8 @@ from watchdog.snapshot import TERMINAL_STATES, RankView
 
 #: Chosen: ranks are bounded by the world size once that is known; until then by this.
 _MAX_RANKS = 65536
+#: Chosen: the longest of so many is the usual distance; one long recovery is soon forgotten.
+_INTERVALS = 8
 
 
 class _Rank:
@@ -70,6 +72,7 @@ class Tally:
         self._newest_step = 0
         self._skipped_step = 0
         self._metrics: deque[tuple[int, float]] = deque(maxlen=1024)
+        self._intervals_s: deque[float] = deque(maxlen=_INTERVALS)
 
     def arrived(self, record: Record, *, is_dropped: bool) -> None:
         """Count any record, whether it counts or not."""
@@ -156,8 +159,15 @@ class Tally:
         if metric is not None and math.isfinite(metric) and metric > best:
             self._metrics.append((record.step, metric))
 
+    def _checkpoint_interval(self, t_s: float) -> None:
+        last_t_s = self.values.get("checkpoint_t_s")
+        if last_t_s is not None and math.isfinite(t_s) and t_s > last_t_s:
+            self._intervals_s.append(t_s - last_t_s)
+            self.values["checkpoint_interval_s"] = max(self._intervals_s)
+
     def _checkpoint(self, record: CheckpointSaved) -> None:
         if record.storage is Storage.DURABLE:
+            self._checkpoint_interval(record.t_s)
             self.values["checkpoint_step"] = record.step
             self.values["checkpoint_t_s"] = record.t_s
             self.values["checkpoint_seconds"] = record.seconds

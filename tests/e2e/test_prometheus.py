@@ -80,11 +80,14 @@ def full_snapshot() -> Snapshot:
         verdicts={"rollback": 1, "restart": 1},
         checkpoint_step=160,
         checkpoint_t_s=now_s,
+        checkpoint_interval_s=10.0,
         checkpoint_seconds=0.2,
         checkpoint_size_bytes=12_345_678,
         trusted_step=144,
         time_s=accountant.time_s(),
         goodput_ratio=accountant.ratio(),
+        goodput_objective=0.9,
+        hang_timeout_s=120.0,
         records_total=400,
     )
 

@@ -42,10 +42,7 @@ def detect(signals: Signals, config: Config) -> Finding | None:
     if silence_s < min(config.min_s, config.start_s):
         return None
     usual_s = heartbeat.usual_s
-    if heartbeat.phase == "starting" or usual_s is None:
-        deadline_s, name = config.start_s, "start_s"
-    else:
-        deadline_s, name = min(max(config.min_s, config.factor * usual_s), config.max_s), "factor"
+    deadline_s, name = tolerated(signals, config)
     if silence_s < deadline_s:
         return None
     step = signals.latest.step if signals.latest is not None else 0
@@ -60,3 +57,11 @@ def detect(signals: Signals, config: Config) -> Finding | None:
         f"takes {usual}); likely a hung collective or lost telemetry; limit is {deadline_s:.0f} s "
         f"from detectors.stall.{name}={getattr(config, name):g}",
     )
+
+
+def tolerated(signals: Signals, config: Config) -> tuple[float, str]:
+    """Return the silence tolerated in the present phase, in seconds, and the setting behind it."""
+    heartbeat = signals.heartbeat
+    if heartbeat.phase == "starting" or heartbeat.usual_s is None:
+        return config.start_s, "start_s"
+    return min(max(config.min_s, config.factor * heartbeat.usual_s), config.max_s), "factor"

@@ -1,0 +1,109 @@
+"""Where the time goes, and what recoveries cost.
+
+Runs in: anywhere (pure); needs grafana-foundation-sdk, a development tool.
+"""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard
+
+from deploy.dashboards.board import OF_RUN, RATE, increase, new_board
+from deploy.dashboards.panels import Query, areas, bars, lines, rows
+from deploy.rules.recording import badput
+
+
+def build() -> dashboard.Dashboard:
+    """Return the dashboard of recovery and goodput."""
+    return (
+        new_board("watchkeeper-recovery", "Watchkeeper / Recovery and goodput")
+        .with_panel(
+            areas(
+                "Where the time goes",
+                "Share of wall time by category; only `productive` is goodput.",
+                [
+                    Query(
+                        "sum by (category) "
+                        f"(rate(training_time_seconds_total{{{OF_RUN}}}[{RATE}]))",
+                        "{{category}}",
+                    )
+                ],
+                span=24,
+            )
+        )
+        .with_panel(
+            lines(
+                "Badput against its budget",
+                "Share of time that was not productive, over an hour and over five minutes.",
+                [
+                    Query(f"{badput('1h')}{{{OF_RUN}}}", "1 h {{run}}"),
+                    Query(f"{badput('5m')}{{{OF_RUN}}}", "5 min {{run}}"),
+                    Query(f"1 - training_goodput_objective_ratio{{{OF_RUN}}}", "allowed {{run}}"),
+                ],
+                unit="percentunit",
+            )
+        )
+        .with_panel(
+            bars(
+                "Rollbacks and restarts",
+                "Rollbacks in place, and restarts by their cause.",
+                [
+                    Query(increase("training_rollbacks_total", "run"), "in place"),
+                    Query(
+                        increase("training_run_restarts_total", "reason"),
+                        "{{reason}}",
+                    ),
+                ],
+            )
+        )
+        .with_panel(
+            lines(
+                "Steps lost and skipped",
+                "Over the whole run.",
+                [
+                    Query(f"training_steps_lost_total{{{OF_RUN}}}", "lost {{run}}"),
+                    Query(f"training_steps_skipped_total{{{OF_RUN}}}", "skipped {{run}}"),
+                ],
+            )
+        )
+        .with_panel(
+            lines(
+                "Age of the last durable checkpoint",
+                "And the usual distance between two of them.",
+                [
+                    Query(
+                        f"time() - training_checkpoint_last_success_timestamp_seconds{{{OF_RUN}}}",
+                        "age {{run}}",
+                    ),
+                    Query(f"training_checkpoint_interval_seconds{{{OF_RUN}}}", "usual {{run}}"),
+                ],
+                unit="s",
+            )
+        )
+        .with_panel(
+            lines(
+                "Trusted behind newest",
+                "Steps between the last step and the newest checkpoint that may be restored.",
+                [
+                    Query(
+                        f"training_step{{{OF_RUN}}} - training_checkpoint_trusted_step{{{OF_RUN}}}",
+                        "{{run}}",
+                    )
+                ],
+            )
+        )
+        .with_panel(
+            lines(
+                "Saving a checkpoint",
+                "Time the last durable one took, off the step's path.",
+                [Query(f"training_checkpoint_last_duration_seconds{{{OF_RUN}}}", "{{run}}")],
+                unit="s",
+            )
+        )
+        .with_panel(
+            rows(
+                "Incidents of the run",
+                "Incidents by cause, over the whole run.",
+                [Query(f"sum by (run, cause) (training_incidents_total{{{OF_RUN}}}) > 0", "")],
+            )
+        )
+    )
