@@ -36,6 +36,8 @@ from watchdog.records import record_from_json
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
+#: Chosen: one scrape more at an interval of 15 s, the longest that alerts in time.
+_LAST_SCRAPE_S = 20.0
 _SAID = frozenset(
     {"suspect", "incident_opened", "verdict", "recovery_done", "proof", "attempt_ended"}
 )
@@ -76,6 +78,7 @@ def drive(
             supervisor = Supervisor(run, resolved.spec, backend, store, monitor.is_stopping)
             with _signals(monitor):
                 ending = _run(supervisor, watchdog, monitor, is_resumed=is_resumed)
+            _let_the_end_be_read(watchdog)
         finally:
             if monitor is not None:
                 monitor.close()
@@ -100,6 +103,19 @@ def _run(
     beside = threading.Thread(target=monitor.run, name="monitor", daemon=True)
     beside.start()
     return supervisor.drive(watchdog, is_resumed=is_resumed)
+
+
+def _let_the_end_be_read(watchdog: Watchdog) -> None:
+    """Keep the metrics up until whoever scrapes them knows how the run ended.
+
+    A local run's watchdog goes with its driver; an alert on a halted run needs one scrape more.
+    """
+    deadline = time.monotonic() + _LAST_SCRAPE_S
+    try:
+        while watchdog.is_end_awaited() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+    except ChannelDown as error:
+        _log.info("the watchdog is gone before its last scrape: %s", error)
 
 
 class Monitor:

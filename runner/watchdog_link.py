@@ -55,6 +55,10 @@ class Watchdog(Protocol):
         """Return the port of the metrics."""
         ...
 
+    def is_end_awaited(self) -> bool:
+        """Whether somebody scrapes the metrics and has not read yet that the run ended."""
+        ...
+
     def close(self) -> None:
         """Stop it."""
         ...

@@ -41,6 +41,9 @@ DEFAULT_PORT = 9465
 #: Chosen: at least two scrapes of any usual interval, so that the last values are seen.
 DEFAULT_GRACE_S = 300.0
 
+#: Chosen: whoever scraped within the last minute, the longest usual interval, will scrape again.
+_SCRAPE_AGE_S = 60.0
+
 
 class SnapshotCollector(Collector):
     """Turns the snapshot of each scrape into metric families of the catalogue."""
@@ -53,10 +56,20 @@ class SnapshotCollector(Collector):
         self._grace_s = grace_s
         self._ended_t_s: float | None = None
         self._peaks: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._scraped_t_s: float | None = None
+        self._has_served_end = False
+
+    def is_end_awaited(self) -> bool:
+        """Whether somebody scrapes this run and has not read yet that it ended."""
+        if self._scraped_t_s is None or self._has_served_end:
+            return False
+        return self._clock() - self._scraped_t_s < _SCRAPE_AGE_S
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families; only the watchdog's own once the run is over for the grace."""
         snapshot = self._snapshot()
+        self._scraped_t_s = self._clock()
+        self._has_served_end = snapshot.state in TERMINAL_STATES
         build = Sample("training_watchdog_build_info", 1.0, (_version(),))
         current = [build]
         if not self._is_past_grace(snapshot):
@@ -139,10 +152,15 @@ class Exporter:
         grace_s: float = DEFAULT_GRACE_S,
     ) -> None:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(SnapshotCollector(snapshot, clock, grace_s))
+        self._collector = SnapshotCollector(snapshot, clock, grace_s)
+        registry.register(self._collector)
         self._server, self._thread = _listen(host, port, registry)
         self.host = host
         self.port: int = self._server.server_port
+
+    def is_end_awaited(self) -> bool:
+        """Whether somebody scrapes this run and has not read yet that it ended."""
+        return self._collector.is_end_awaited()
 
     def close(self) -> None:
         """Stop serving and free the port; calling it twice is harmless."""

@@ -98,6 +98,10 @@ class WatchdogHost:
         """Return the steps that have a copy here, oldest first."""
         return tuple(sorted(self._held))
 
+    def is_end_awaited(self) -> bool:
+        """Whether somebody scrapes the metrics and has not read yet that the run ended."""
+        return self._exporter.is_end_awaited()
+
     def close(self) -> None:
         """Stop serving and write what is buffered."""
         self._closed.set()

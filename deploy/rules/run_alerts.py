@@ -111,6 +111,8 @@ RUN_ALERTS: tuple[Alert, ...] = (
         expr="sum by (training_job, run) (increase(training_run_restarts_total[1h])) > 3",
         severity=Severity.CRITICAL,
         component=Component.RUN,
+        # A crash loop that is halted within minutes pages for the halt alone.
+        for_="5m",
         keep_firing_for="15m",
         summary="Run {{ $labels.run }} restarted {{ $value | humanize }} times within an hour.",
         description="Restarts are within their budget, so the run goes on, but it pays for them.",

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.e2e.servers import CONFIG, Prometheus, get, need, wait_until
 from tests.unit import sample_run
 from watchdog.exporter import Exporter, remove_file_sd, write_file_sd
 from watchdog.goodput import Accountant
@@ -26,20 +18,6 @@ from watchdog.records import Cause
 from watchdog.snapshot import RankView, Snapshot
 
 pytestmark = pytest.mark.server
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-CONFIG = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
-PATIENCE_S = 30.0
-
-
-def need(program: str) -> str:
-    """Return the path of a Debian program; without it skip, and fail where CI promised it."""
-    path = shutil.which(program)
-    if path is None and os.environ.get("CI"):
-        pytest.fail(f"{program} is missing; CI installs it with: apt-get install prometheus")
-    if path is None:
-        pytest.skip(f"{program} is missing; install it with: apt-get install prometheus")
-    return path
 
 
 def full_snapshot() -> Snapshot:
@@ -98,65 +76,6 @@ class Run:
     def __init__(self) -> None:
         self.snapshot = full_snapshot()
         self.now_s = 0.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return bytes(answer.read())
-
-
-class Prometheus:
-    """A server of the test's own, on a free loopback port, in a temporary folder."""
-
-    def __init__(self, folder: Path) -> None:
-        program = need("prometheus")
-        self._url = f"http://127.0.0.1:{free_port()}"
-        config = folder / "prometheus.yml"
-        text = CONFIG.read_text().replace("../../runs/.prometheus", str(folder / "targets"))
-        config.write_text(text.replace(": 5s", ": 1s"))
-        self._log = (folder / "prometheus.log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address={self._url.removeprefix('http://')}",
-            ],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the samples of an instant query; none while the server is starting."""
-        query = urllib.parse.urlencode({"query": expression})
-        try:
-            answer = json.loads(get(f"{self._url}/api/v1/query?{query}"))
-        except urllib.error.URLError:
-            return []
-        assert answer["status"] == "success"
-        return list(answer["data"]["result"])
-
-    def value(self, expression: str) -> float | None:
-        found = self.query(expression)
-        return float(found[0]["value"][1]) if found else None
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=20)
-        self._log.close()
-
-
-def wait_until(claim: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not claim():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
-        time.sleep(0.2)
 
 
 @pytest.fixture

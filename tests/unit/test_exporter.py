@@ -36,9 +36,8 @@ class Bench:
         self.snapshot = RUNNING
         self.now_s = 1000.0
         self._registry = CollectorRegistry()
-        self._registry.register(
-            SnapshotCollector(lambda: self.snapshot, lambda: self.now_s, grace_s=300.0)
-        )
+        self.collector = SnapshotCollector(lambda: self.snapshot, lambda: self.now_s, grace_s=300.0)
+        self._registry.register(self.collector)
 
     def text(self) -> str:
         return expose(self._registry).decode()
@@ -133,3 +132,18 @@ def test_file_sd_replaces_and_is_removed(tmp_path: Path) -> None:
     remove_file_sd(path)
     remove_file_sd(path)
     assert not path.exists()
+
+
+def test_the_end_of_a_run_is_awaited_only_by_somebody_who_scrapes(bench: Bench) -> None:
+    assert not bench.collector.is_end_awaited()
+    bench.text()
+    bench.snapshot = dataclasses.replace(RUNNING, state="halted")
+    assert bench.collector.is_end_awaited()
+    bench.text()
+    assert not bench.collector.is_end_awaited()
+
+
+def test_an_end_is_not_awaited_for_ever(bench: Bench) -> None:
+    bench.text()
+    bench.now_s += 61.0
+    assert not bench.collector.is_end_awaited()
