@@ -73,7 +73,7 @@ def submit(runs: Path, run: str, *options: str) -> subprocess.CompletedProcess[s
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", run]
     command += ["--workers", "0", "--runs-dir", str(runs), "--set"]
     return subprocess.run(
-        [*command, "watchdog.port=0 train.max_steps=6000 train.lr=0.001", *options],
+        [*command, "watchdog.port=0 train.max_steps=6000 train.lr=0.001 train.threads=1", *options],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
