@@ -16,7 +16,7 @@ export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
 .PHONY: help setup setup-servers submit resume stop status logs list report replay \
-	new-job fmt lint type test test-fast test-ray check bench monitoring clean
+	new-job fmt lint type test test-fast test-ray check bench deploy-files monitoring clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ check: lint type test ## exactly what CI runs
 
 bench: $(STAMP) ## measure the goals; writes docs/BENCHMARKS.md
 	$(PY) -m bench
+
+deploy-files: $(STAMP) ## write the rules, dashboards and runbooks again from their catalogues
+	@$(PY) -m deploy.generate
 
 monitoring: $(STAMP) setup-servers ## Prometheus and Alertmanager against local runs
 	$(PY) -m deploy.local
