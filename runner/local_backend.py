@@ -57,7 +57,9 @@ class LocalBackend:
         )
         channel = LocalChannel(self._host)
         try:
-            return to_result(run_attempt(self._job, plan, placement, channel, self._checkpoints))
+            stacks = self._run_dir / "stacks"
+            returned = run_attempt(self._job, plan, placement, channel, self._checkpoints, stacks)
+            return to_result(returned)
         except RollbackFailed as error:
             return AttemptResult(Outcome.ROLLBACK_FAILED, error=str(error), rank=0)
         except Exception:

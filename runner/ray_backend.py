@@ -93,6 +93,7 @@ class RayBackend:
                 "plan": plan,
                 "run_id": self._run_id,
                 "checkpoints": self._checkpoints,
+                "stacks": str(self._run_dir / "stacks"),
                 "log": str(self._run_dir / "logs" / f"attempt_{plan.attempt}"),
             },
             scaling_config=ScalingConfig(
@@ -203,7 +204,14 @@ def _train_loop(config: dict[str, Any]) -> AttemptReturn:
     _log_to(Path(f"{config['log']}_rank_{placement.rank}.log"))
     actor = ray.get_actor(actor_name(config["run_id"]), namespace=NAMESPACE)
     threading.current_thread().name = f"rank-{placement.rank}"
-    return run_attempt(job, config["plan"], placement, ray_channel(actor), config["checkpoints"])
+    return run_attempt(
+        job,
+        config["plan"],
+        placement,
+        ray_channel(actor),
+        config["checkpoints"],
+        Path(config["stacks"]),
+    )
 
 
 def _log_to(path: Path) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from runner.drill import DrillRunner
 from runner.drill_grammar import During, parse_drill
 from runner.learner import Learner
 from runner.obedience import Obedience
+from runner.presence import Presence
 from runner.recovery import AttemptPlan
 from runner.reporter import Reporter
 from runner.restoring import Restorer
@@ -42,7 +44,7 @@ from runner.task import SampleSource
 from runner.telemetry import Telemetry
 from runner.validation_history import measured
 from runner.vault import Vault
-from watchdog.records import OrderKind
+from watchdog.records import OrderKind, WorkerPhase
 
 
 class Session:
@@ -55,6 +57,7 @@ class Session:
         placement: Placement,
         channel: Channel,
         store: CheckpointStore,
+        stacks: Path | None = None,
     ) -> None:
         self.spec = spec
         self.placement = placement
@@ -62,7 +65,10 @@ class Session:
         self._channel = channel
         self._course = Course(plan, spec.train, placement.world_size)
         self._council = Council()
-        self._telemetry = Telemetry(channel, placement.device)
+        self._presence = Presence(self._course, placement.rank, stacks)
+        self._telemetry = Telemetry(
+            channel, placement.device, self._presence.look, self._presence.give_up
+        )
         self._reporter = Reporter(self._telemetry, self._course, placement.rank)
         self._drills = DrillRunner(
             parse_drill(spec.drill),
@@ -182,6 +188,7 @@ class Session:
 
     def end(self, metrics: Mapping[str, float]) -> None:
         """Write the last durable checkpoint (not after a halt) and say everything there is."""
+        self._presence.enter(WorkerPhase.ENDING)
         if self.stopped_by is not OrderKind.HALT:
             self._save_durable(metrics)
         self.close()
@@ -203,6 +210,7 @@ class Session:
     def next_batch(self) -> RankBatch:
         """Return this rank's share of the next step's samples, on its device."""
         step = self.step + 1
+        self._presence.enter(WorkerPhase.DATA)
         self._drills.begin_step(step)
         self._drills.distort_weights(self.bare_model)
         asked = time.perf_counter()
@@ -212,6 +220,7 @@ class Session:
         seed_step(self.spec.train.seed, step, self.placement.rank)
         self._obedience.ring()
         self._learner.optimizer.zero_grad(set_to_none=True)
+        self._presence.enter(WorkerPhase.COMPUTE)
         return self._batch
 
     def backward(self, loss: torch.Tensor, samples: int, *, is_last: bool) -> None:
@@ -228,7 +237,9 @@ class Session:
         with contextlib.ExitStack() as stack:
             if not is_last and isinstance(self.model, DistributedDataParallel):
                 stack.enter_context(self.model.no_sync())
+            self._presence.enter(WorkerPhase.ALL_REDUCE)
             self._bell.tie(loss).backward()  # type: ignore[no-untyped-call]
+        self._presence.enter(WorkerPhase.SETTLE if is_last else WorkerPhase.COMPUTE)
 
     def finish_step(self, loss: torch.Tensor) -> None:
         """Apply the step if it is finite, report it, keep checkpoints, obey what was ordered.
@@ -254,7 +265,10 @@ class Session:
             self._vault.write(course.step, course.manifest({}))
             self._drills.moment(During.CHECKPOINT, self.step)
         if has_rung:
+            self._presence.enter(WorkerPhase.AGREE)
             self._obedience.obey()
+        self._presence.is_first_step = False
+        self._presence.enter(WorkerPhase.VALIDATE)
 
     def report_evaluation(self, metrics: Mapping[str, float], metric: str, seconds: float) -> None:
         """Take note of a validation and tell the watchdog; rank 0 speaks for all."""
@@ -263,7 +277,10 @@ class Session:
 
     def gather(self, items: Sequence[Any]) -> list[Any]:
         """Return the items of all ranks as one list, in rank order."""
-        return [item for part in self._council.gather(list(items)) for item in part]
+        self._presence.enter(WorkerPhase.GATHER)
+        gathered = [item for part in self._council.gather(list(items)) for item in part]
+        self._presence.enter(WorkerPhase.VALIDATE)
+        return gathered
 
     # -- checkpoints -----------------------------------------------------------------------
 

@@ -14,12 +14,13 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from runner.channel import Channel, ChannelDown
-from watchdog.records import Order, Record, StepReport
+from watchdog.records import Order, OrderKind, Record, StepReport
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,22 @@ class _Pending:
 
 
 class Telemetry:
-    """One rank's sender. `dropped` counts records that were lost because the room was full."""
+    """One rank's sender. `dropped` counts records that were lost because the room was full.
 
-    def __init__(self, channel: Channel, device: torch.device) -> None:
+    Its thread also asks `look` at each turn for something to report, and hands an order to abandon
+    the attempt to `give_up`: the main thread may be stuck.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        device: torch.device,
+        look: Callable[[float], Record | None] = lambda now_s: None,
+        give_up: Callable[[Order], None] = lambda order: None,
+    ) -> None:
         self._channel = channel
+        self._look = look
+        self._give_up = give_up
         self._device = device
         self._steps: deque[_Pending] = deque(maxlen=_ROOM)
         self._records: deque[Record] = deque()
@@ -130,9 +143,21 @@ class Telemetry:
             self._wake.clear()
             has_bad = self._collect(is_final=False)
             now = time.monotonic()
+            seen = self._look(now)
+            if seen is not None:
+                self._records.append(seen)
             if has_bad or now >= self._next_send:
                 self._next_send = now + _SEND_S
-                self._exchange()
+                if self._exchange() and self._is_over():
+                    self._give_up_once()
+
+    def _is_over(self) -> bool:
+        return self._order is not None and self._order.kind is OrderKind.ABANDON
+
+    def _give_up_once(self) -> None:
+        order, self._closing = self._order, True
+        assert order is not None, "an order ended the attempt"
+        self._give_up(order)
 
     def _collect(self, *, is_final: bool) -> bool:
         """Move the steps whose numbers have arrived to the records; whether one of them is bad."""

@@ -39,7 +39,12 @@ class AttemptReturn:
 
 
 def run_attempt(
-    job: Job, plan: AttemptPlan, placement: Placement, channel: Channel, checkpoints: str
+    job: Job,
+    plan: AttemptPlan,
+    placement: Placement,
+    channel: Channel,
+    checkpoints: str,
+    stacks: Path,
 ) -> AttemptReturn:
     """Train until the end, an order to stop, or an exception (which passes through)."""
     spec = job.spec
@@ -53,7 +58,7 @@ def run_attempt(
         world_size=placement.world_size,
     )
     run, trivial_metrics = _training(job, context)
-    session = Session(spec, plan, placement, channel, CheckpointStore(checkpoints))
+    session = Session(spec, plan, placement, channel, CheckpointStore(checkpoints), stacks)
     try:
         metrics = run(session)
     except BaseException:

@@ -37,6 +37,7 @@ class BudgetConfig(Config):
     trivial: int = Field(1, ge=0, description="Rollbacks of a run that predicts a constant.")
     skipped_batches: int = Field(2, ge=0, description="Rollbacks after too many skipped steps.")
     crash: int = Field(5, ge=0, description="Restarts after an exception or a dead worker.")
+    stall: int = Field(3, ge=0, description="Restarts after a hang, with every rank's stack kept.")
     node_lost: int = Field(
         10,
         ge=0,

@@ -42,7 +42,8 @@ NUMERIC_CAUSES = frozenset(
     }
 )
 
-#: Causes that are told and never acted on: a precursor, a matter of taste, or somebody else's.
+#: Causes whose suspicions are only told: a precursor, a matter of taste, or somebody else's. All
+#: but STALL are never more than suspicions.
 WATCHED_CAUSES = frozenset(
     {
         Cause.GRADIENTS,

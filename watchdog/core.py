@@ -28,6 +28,7 @@ from watchdog.records import (
     EvalReport,
     LedgerKind,
     LrChanged,
+    PhaseReport,
     Record,
     RollbackDone,
     RunEnded,
@@ -74,6 +75,8 @@ class Core:
         """
         interventions = self._judge.interventions
         pending = interventions.pending
+        if interventions.is_end_ordered:
+            return pending
         if not self._place.is_attempt_live:
             return None
         if pending is None:
@@ -84,6 +87,11 @@ class Core:
     def beats(self) -> int:
         """Return how often progress was heard of: between two equal answers there was none."""
         return self._judge.signals.heartbeat.beats
+
+    @property
+    def is_end_ordered(self) -> bool:
+        """Whether the order is to end at once: it came to no step, so no step can be agreed on."""
+        return self._judge.interventions.is_end_ordered
 
     @property
     def end_verdict(self) -> Verdict | None:
@@ -202,6 +210,9 @@ class Core:
                 return self._rollback_done(record)
             case LrChanged():
                 self._judge.interventions.lr_changed(record)
+                return []
+            case PhaseReport():
+                self._judge.signals.whereabouts.note(record)
                 return []
             case Tick():
                 return self._judge.tick(record)

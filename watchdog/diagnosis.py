@@ -52,6 +52,7 @@ class Diagnosis:
     bad_steps: tuple[int, ...] = ()
     is_attempt_over: bool = False
     pending: Verdict | None = None
+    rank: int | None = None
 
 
 def diagnose(findings: Iterable[Finding], newest_step: int) -> Diagnosis | None:
@@ -69,6 +70,7 @@ def diagnose(findings: Iterable[Finding], newest_step: int) -> Diagnosis | None:
         value=first.value,
         threshold=first.threshold,
         bad_steps=first.bad_steps,
+        rank=first.rank,
     )
 
 
@@ -100,6 +102,7 @@ def diagnose_end(
         bad_until_step=last_step + 1,
         summary=_sentence(record, last_step),
         is_attempt_over=True,
+        rank=record.rank,
     )
 
 

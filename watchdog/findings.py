@@ -34,7 +34,7 @@ class Finding:
     """One detector's evidence; `onset_step` is the first bad step.
 
     `value` and `threshold` are in the unit of the watched quantity. `bad_steps` are the steps
-    whose samples a replay should not consume.
+    whose samples a replay should not consume. `rank` is the culprit, where it is one.
     """
 
     cause: Cause
@@ -44,3 +44,4 @@ class Finding:
     threshold: float | None
     summary: str
     bad_steps: tuple[int, ...] = ()
+    rank: int | None = None

@@ -50,7 +50,8 @@ class Interventions:
     """What was decided in one run.
 
     `pending` is the verdict that is not carried out yet, `end_verdict` what was decided when the
-    last attempt ended.
+    last attempt ended. `is_end_ordered` says that `pending` wants living workers to
+    end at once.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Interventions:
             place, signals, trust, self.rate, config.policy.budgets.period_steps
         )
         self.pending: Verdict | None = None
+        self.is_end_ordered = False
         self.end_verdict: Verdict | None = None
         self._rate_orders = RateOrders(self.rate, self.record, config.policy)
 
@@ -138,7 +140,11 @@ class Interventions:
         place.ended_attempt = record.attempt
         out: list[Conclusion] = [attempt_ended_line(place, record), *self._abandon_probe()]
         self._rate_orders.attempt_ended(place.step)
+        is_as_ordered, self.is_end_ordered = self.is_end_ordered, False
         self.end_verdict = None
+        if is_as_ordered and record.outcome not in (Outcome.FINISHED, Outcome.STOPPED):
+            self.end_verdict = self.pending
+            return out
         diagnosis = diagnose_end(record, place.step, self.pending)
         if diagnosis is None:
             if record.outcome is not Outcome.STOPPED:
@@ -184,6 +190,7 @@ class Interventions:
     def resumed(self) -> list[Conclusion]:
         """A driver took the run over again; after a halt, a person did, with fresh budgets."""
         out = self._abandon_probe()
+        self.is_end_ordered = False
         if self._is_halted:
             self._is_halted = False
             self.record.budget.forgive()
@@ -220,9 +227,13 @@ class Interventions:
             self._signals.relearn(self._place.step)
             return [verdict]
         incident.is_acted_on = True
+        # A rank that hangs comes to no step at which it could obey with the others.
+        is_unheard = diagnosis.cause is Cause.STALL and not diagnosis.is_attempt_over
         if verdict.action is Action.HALT:
             self._is_halted = True
+            self.is_end_ordered = is_unheard
             return self._order(verdict)
+        self.is_end_ordered = is_unheard
         if ladder.is_charged(diagnosis.cause, history):
             self.record.budget.charge(diagnosis.cause)
         if ladder.is_probing(diagnosis, history, policy):

@@ -24,6 +24,7 @@ from watchdog.place import Place
 from watchdog.records import (
     SILENT_CAUSES,
     WATCHED_CAUSES,
+    Action,
     Cause,
     CheckpointFailed,
     CheckpointSaved,
@@ -73,6 +74,8 @@ class Judge:
             self.signals.begin_training()
         self.signals.samples.note(report)
         self.signals.ranks.note(report)
+        if report.rank == 0:
+            self.signals.phase_times.step(report.step_s)
         is_bad_news = self.signals.finiteness.note(report.step, report.is_finite)
         out = self._assess() if is_bad_news else []
         for judged in self._assembler.add(report):
@@ -82,6 +85,7 @@ class Judge:
     def validation(self, record: EvalReport) -> list[Conclusion]:
         """Take a validation in; where nobody reports a training loss, it stands in for one."""
         self.signals.heartbeat.beat(record.t_s, is_step=False)
+        self.signals.phase_times.validation(record.seconds)
         if self.interventions.pending is not None:
             return []
         self.signals.observe_validation(record)
@@ -92,17 +96,32 @@ class Judge:
         return (self._assess() if is_bad_news else []) + self._judge(stand_in)
 
     def tick(self, record: Tick) -> list[Conclusion]:
-        """Take the clock in: silence of a live attempt is watched."""
-        if not self._place.is_attempt_live or self.interventions.pending is not None:
+        """Take the clock in: silence of an attempt that lives or starts is watched."""
+        self.signals.whereabouts.tick()
+        if not self._is_listened_to:
             return []
         self.signals.heartbeat.tick(record.t_s)
         findings = self._panel.silence(self.signals)
         out = self._watch(findings, among=SILENT_CAUSES) if findings or self._watched else []
         return out + self._conclude(findings)
 
+    @property
+    def _is_listened_to(self) -> bool:
+        """Whether there is an attempt to judge: not after its end, nor while it is being seen to.
+
+        The attempt that carries a pending restart out may hang in its turn.
+        """
+        pending, attempt = self.interventions.pending, self.signals.whereabouts.attempt
+        if pending is None:
+            return self._place.is_attempt_live or attempt > self._place.ended_attempt
+        is_under_way = attempt > max(pending.attempt, self._place.ended_attempt)
+        return pending.action is Action.RESTART and is_under_way
+
     def checkpoint_saved(self, record: CheckpointSaved) -> list[Conclusion]:
         """Take a checkpoint in; one that is not finite is an incident."""
         self.signals.heartbeat.beat(record.t_s, is_step=False)
+        if record.storage is Storage.DURABLE:
+            self.signals.phase_times.checkpoint(record.seconds)
         if self.trust.has(record):
             return []
         out: list[Conclusion] = []
@@ -188,7 +207,7 @@ class Judge:
 
     def _is_news(self, finding: Finding) -> bool:
         """Whether there is anything to decide: not on what is only told, or is being seen to."""
-        is_watched = finding.cause in WATCHED_CAUSES
+        is_watched = finding.cause in WATCHED_CAUSES and finding.level is Level.SUSPECT
         return not is_watched and not self.interventions.is_known(finding.cause)
 
     @property
@@ -202,7 +221,7 @@ class Judge:
         Causes that are not `among` those looked for are neither.
         """
         watched = WATCHED_CAUSES & among
-        found = {f.cause: f for f in findings if f.cause in watched}
+        found = {f.cause: f for f in findings if f.cause in watched and f.level is Level.SUSPECT}
         out: list[Conclusion] = []
         for cause in [c for c in self._watched if c in watched and c not in found]:
             ended = self._watched.pop(cause)

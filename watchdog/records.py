@@ -46,6 +46,7 @@ __all__ = [
     "Order",
     "OrderKind",
     "Outcome",
+    "PhaseReport",
     "Record",
     "RollbackDone",
     "RunEnded",
@@ -54,6 +55,7 @@ __all__ = [
     "Storage",
     "Tick",
     "Verdict",
+    "WorkerPhase",
     "record_from_json",
     "verdict_from_json",
 ]
@@ -75,6 +77,22 @@ class Outcome(StrEnum):
     EXCEPTION = "exception"
     WORKER_DIED = "worker_died"
     ROLLBACK_FAILED = "rollback_failed"
+
+
+class WorkerPhase(StrEnum):
+    """Where in its loop a rank is, in the order of one step; three of them wait for other ranks."""
+
+    STARTING = "starting"
+    DATA = "data"
+    COMPUTE = "compute"
+    ALL_REDUCE = "all_reduce"  # the backward pass, in which the gradients are exchanged
+    SETTLE = "settle"
+    CHECKPOINT = "checkpoint"
+    AGREE = "agree"
+    RECOVER = "recover"
+    VALIDATE = "validate"  # or whatever else the loop does between two steps
+    GATHER = "gather"
+    ENDING = "ending"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +169,25 @@ class StepReport(Record):
     data_s: float | None = None
     samples: int = 0
     sample_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseReport(Record):
+    """A rank has been in one place for a second or more; sent by a thread of its own, each second.
+
+    `step` is the one in the making, `stuck_s` the seconds by the rank's own clock, from which
+    pauses of the process are left out.
+    """
+
+    kind: ClassVar[str] = "phase"
+    attempt: int
+    generation: int
+    rank: int
+    world_size: int
+    step: int
+    phase: WorkerPhase
+    stuck_s: float
+    is_first_step: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +304,7 @@ RECORD_TYPES: Mapping[str, type[Record]] = {
         RunStarted,
         AttemptStarted,
         StepReport,
+        PhaseReport,
         EvalReport,
         CheckpointSaved,
         CheckpointFailed,
@@ -278,7 +316,11 @@ RECORD_TYPES: Mapping[str, type[Record]] = {
     )
 }
 
-_ENUM_FIELDS: Mapping[str, type[StrEnum]] = {"storage": Storage, "outcome": Outcome}
+_ENUM_FIELDS: Mapping[str, type[StrEnum]] = {
+    "storage": Storage,
+    "outcome": Outcome,
+    "phase": WorkerPhase,
+}
 _TUPLE_FIELDS = frozenset({"sample_ids", "skipped_samples", "held_steps"})
 
 

@@ -142,8 +142,9 @@ class Service:
         """Return the pending order. Ids leave room for a stop after each verdict."""
         verdict = self._core.order
         if verdict is not None:
-            kind = _ORDERS[verdict.action]
-            if not self._is_stopping or kind is OrderKind.HALT:
+            is_end = self._core.is_end_ordered
+            kind = OrderKind.ABANDON if is_end else _ORDERS[verdict.action]
+            if not self._is_stopping or kind in (OrderKind.HALT, OrderKind.ABANDON):
                 return Order(order_id=2 * verdict.verdict_id, kind=kind, verdict=verdict)
         if self._is_stopping:
             return Order(order_id=2 * self._core.last_verdict_id + 1, kind=OrderKind.STOP)

@@ -26,6 +26,7 @@ from watchdog.settings import Config
 from watchdog.steps import JudgedStep
 from watchdog.stride import stride
 from watchdog.validations import Validation
+from watchdog.whereabouts import PhaseTimes, Whereabouts
 
 #: Chosen: records from one look at the longer stretches to the next; twice as many in an old run.
 _BLOCK_RECORDS = 16
@@ -94,6 +95,8 @@ class Signals:
         self.repeated_validations = Repeats()
         self.heartbeat = Heartbeat()
         self.ranks = RankPace()
+        self.whereabouts = Whereabouts()
+        self.phase_times = PhaseTimes()
         self.baseline: Baseline | None = None
         self.bad_checkpoint_step: int | None = None
         self.has_new_validation = False
@@ -138,6 +141,7 @@ class Signals:
     def observe_step(self, judged: JudgedStep) -> None:
         """Take a complete step in, as evidence; the baseline learns it when it is settled."""
         self.history.append(judged)
+        self.whereabouts.moved()
         self._seen_steps += 1
         if self._seen_steps < _BLOCK_RECORDS or self._seen_steps % _BLOCK_RECORDS == 0:
             self.stride = stride(self.history)

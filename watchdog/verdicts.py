@@ -24,10 +24,11 @@ class Action(StrEnum):
 
 
 class OrderKind(StrEnum):
-    """What all ranks are to do at the same step."""
+    """What all ranks are to do at the same step; ABANDON at once, wherever it is."""
 
     ROLLBACK = "rollback"
     SET_LR = "set_lr"
+    ABANDON = "abandon"
     STOP = "stop"
     HALT = "halt"
 
@@ -43,7 +44,7 @@ class Verdict:
     steps whose checkpoints are trusted, newest last; `step` is the newest step seen. `advised` is
     what the policy would have ordered, where `action` is CONTINUE only because it may not act; any
     other CONTINUE orders a new `lr_scale` and nothing else. `reset_momentum` has the restored
-    optimizer forget what it has gathered.
+    optimizer forget what it has gathered. `rank` is the culprit, where it is one.
     """
 
     verdict_id: int
@@ -63,6 +64,7 @@ class Verdict:
     incident: str = ""
     advised: Action | None = None
     reset_momentum: bool = False
+    rank: int | None = None
 
     @property
     def is_numeric(self) -> bool:

@@ -87,7 +87,8 @@ def decide(diagnosis: Diagnosis, history: History, config: Config) -> Verdict:
     halt_reason = _why_halt(diagnosis, history, config)
     if halt_reason is not None:
         return _verdict(Action.HALT, halt_reason, diagnosis, history, config)
-    action = Action.RESTART if diagnosis.is_attempt_over else Action.ROLLBACK
+    is_restart = diagnosis.is_attempt_over or diagnosis.cause is Cause.STALL
+    action = Action.RESTART if is_restart else Action.ROLLBACK
     reason = f"{diagnosis.summary}; {_what_follows(action, diagnosis, history, config)}"
     return _verdict(action, reason, diagnosis, history, config)
 
@@ -159,6 +160,7 @@ def _advice(cause: Cause) -> str:
         Cause.TRIVIAL: "the model predicts a constant: look at labels, inputs and their scale",
         Cause.SKIPPED_BATCHES: "look for overflow: loss scale, bad samples, too high a train.lr",
         Cause.PLATEAU: "the rate is not what holds it back: look at the model, the data, the loss",
+        Cause.STALL: "see where each rank was in the run's folder stacks/",
         Cause.CRASH: "the error repeats: see the log of the failed rank",
         Cause.NODE_LOST: "no node stays up long enough: see the cluster's events",
     }.get(cause, "nothing is done against it")
@@ -261,4 +263,5 @@ def _verdict(
         trusted_steps=_trusted_steps(diagnosis, history, config),
         incident=history.incident,
         reset_momentum=is_acting and _resets_momentum(diagnosis, history, config),
+        rank=diagnosis.rank,
     )
