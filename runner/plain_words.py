@@ -139,3 +139,21 @@ def _batches(samples: int, batch_size: int | None) -> str:
     if batch_size and samples % batch_size == 0:
         return plural(samples // batch_size, "batch")
     return plural(samples, "sample")
+
+
+def metric_sentences(metrics: Mapping[str, float]) -> list[str]:
+    """Return the metrics in one line, and a line for each family such as `f1/<class>`."""
+    families: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        family, _, member = name.rpartition("/")
+        families.setdefault(family, {})[member] = value
+    single = families.pop("", {})
+    lines = [", ".join(f"{name} {value:.4g}" for name, value in single.items())] if single else []
+    for family, members in families.items():
+        ranked = sorted(members.items(), key=lambda member: member[1])
+        told = ranked if len(ranked) <= 6 else [*ranked[:3], *ranked[-3:]]
+        words = [f"{name} {value:.3g}" for name, value in told]
+        if len(ranked) > 6:
+            words.insert(3, f"... {len(ranked) - 6} more in result.json ...")
+        lines.append(f"{family}, lowest first: {', '.join(words)}")
+    return lines

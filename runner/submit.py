@@ -22,6 +22,7 @@ from runner.job import Job
 from runner.ledger_words import ledger_sentence
 from runner.local_backend import LocalBackend
 from runner.phases import Phase
+from runner.plain_words import metric_sentences
 from runner.progress import Progress
 from runner.report import write_report
 from runner.runs import RunFolder
@@ -197,8 +198,8 @@ def _signals(monitor: Monitor) -> Iterator[None]:
 def _say_end(run: RunFolder, ending: Ending, show: Progress) -> None:
     write_report(run.path)
     show.say(f"{ending.phase.value} at step {ending.step}: {ending.reason}")
-    if ending.metrics:
-        show.say(", ".join(f"{name} {value:.4g}" for name, value in ending.metrics.items()))
+    for line in metric_sentences(ending.metrics):
+        show.say(line)
     for name, trivial in ending.trivial.items():
         if name in ending.metrics:
             show.say(

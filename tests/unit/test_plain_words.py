@@ -125,3 +125,19 @@ def test_a_cause_of_another_version_is_named() -> None:
 def test_plurals() -> None:
     assert plain_words.plural(1, "step") == "1 step"
     assert plain_words.plural(2000, "batch") == "2,000 batches"
+
+
+def test_metrics_are_one_line_and_a_family_of_them_is_told_lowest_first() -> None:
+    assert plain_words.metric_sentences({}) == []
+    assert plain_words.metric_sentences({"val_loss": 0.25, "dice": 1 / 3}) == [
+        "val_loss 0.25, dice 0.3333"
+    ]
+    few = {"f1/shoes": 0.5, "macro_f1": 0.3, "f1/tea_bags": 0.1}
+    assert plain_words.metric_sentences(few) == [
+        "macro_f1 0.3",
+        "f1, lowest first: tea_bags 0.1, shoes 0.5",
+    ]
+    many = {f"f1/{name}": place / 10 for place, name in enumerate("abcdefgh")}
+    assert plain_words.metric_sentences(many) == [
+        "f1, lowest first: a 0, b 0.1, c 0.2, ... 2 more in result.json ..., f 0.5, g 0.6, h 0.7"
+    ]

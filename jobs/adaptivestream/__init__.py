@@ -1,0 +1,1 @@
+"""Pets found and named: segmentation and classification with one encoder. Runs in: worker."""

@@ -1,0 +1,1 @@
+"""Waste sorted into thirty classes. Runs in: worker."""
