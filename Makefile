@@ -12,10 +12,10 @@ SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
-export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON NAME FROM
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON PREFLIGHT LR_RANGE NAME FROM
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
-.PHONY: help setup setup-servers submit resume stop status logs list report replay \
+.PHONY: help setup setup-servers submit preflight resume stop status logs list report replay \
 	new-job fmt lint type test test-fast test-ray check bench deploy-files monitoring clean
 
 help: ## print this list
@@ -23,8 +23,11 @@ help: ## print this list
 
 setup: $(STAMP) ## virtual environment with everything, from a bare Debian with Python 3.11 or newer
 
-submit: $(STAMP) ## start a run: JOB=vesuvius [DATA= WORKERS=2|1-4 SET="a.b=c d=e" VARIANT= DRILL= RUN= ADDRESS= FOLLOW=0]
-	@$(PY) -m runner submit --job "$$JOB" $${DATA:+--data "$$DATA"} $${WORKERS:+--workers "$$WORKERS"} $${SET:+--set "$$SET"} $${VARIANT:+--variant "$$VARIANT"} $${DRILL:+--drill "$$DRILL"} $${RUN:+--run "$$RUN"} $${ADDRESS:+--address "$$ADDRESS"} $${FOLLOW:+--follow "$$FOLLOW"} $(RUNS_OPTION)
+submit: $(STAMP) ## start a run: JOB=vesuvius [DATA= WORKERS=2|1-4 SET="a.b=c d=e" VARIANT= DRILL= RUN= ADDRESS= FOLLOW=0 PREFLIGHT=0]
+	@$(PY) -m runner submit --job "$$JOB" $${DATA:+--data "$$DATA"} $${WORKERS:+--workers "$$WORKERS"} $${SET:+--set "$$SET"} $${VARIANT:+--variant "$$VARIANT"} $${DRILL:+--drill "$$DRILL"} $${RUN:+--run "$$RUN"} $${ADDRESS:+--address "$$ADDRESS"} $${FOLLOW:+--follow "$$FOLLOW"} $$([ "$$PREFLIGHT" != 0 ] || echo --no-preflight) $(RUNS_OPTION)
+
+preflight: $(STAMP) ## the checks alone, with what to do about each: JOB=vesuvius [DATA= WORKERS= SET= VARIANT= LR_RANGE=1 JSON=1]
+	@$(PY) -m runner preflight --job "$$JOB" $${DATA:+--data "$$DATA"} $${WORKERS:+--workers "$$WORKERS"} $${SET:+--set "$$SET"} $${VARIANT:+--variant "$$VARIANT"} $$([ -z "$$LR_RANGE" ] || echo --lr-range) $${JSON:+--json} $(RUNS_OPTION)
 
 resume: $(STAMP) ## continue a run from its newest checkpoint: RUN= [FOLLOW=0]
 	@$(PY) -m runner resume --run "$$RUN" $${FOLLOW:+--follow "$$FOLLOW"} $(RUNS_OPTION)

@@ -23,6 +23,7 @@ def drilled(folder: Path, name: str, drill: str) -> list[dict[str, Any]]:
     settings = f"train.max_steps={_STEPS} watchdog.port=0"
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", name]
     command += ["--runs-dir", str(folder), "--drill", drill, "--set", settings]
+    command += ["--no-preflight"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return [json.loads(line) for line in (folder / name / "trace.jsonl").read_text().splitlines()]
 

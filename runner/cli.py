@@ -1,4 +1,4 @@
-"""The command line: `python -m runner submit|resume|list|status|stop|logs|report|new-job`.
+"""The command line: `python -m runner COMMAND`; `build_parser` has them all.
 
 Exit codes: 0 finished, 2 bad input (nothing was started or written), 3 halted by the watchdog,
 4 preflight refused, 130 interrupted, 1 anything else.
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_submit(subparsers)
+    _add_preflight(subparsers)
     _add_resume(subparsers)
     simple = (
         ("status", commands.status, "what is known of one run"),
@@ -88,10 +89,37 @@ _Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 def _add_submit(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     submit = _add_command(subparsers, "submit", "start a run of a job")
     submit.set_defaults(run_command=commands.submit)
-    submit.add_argument("--job", required=True, help="folder under jobs/")
-    submit.add_argument("--data", help="data folder; default: the job file's, else generated")
-    submit.add_argument("--workers", help="a count, or an elastic range such as 1-4")
+    _add_settings(submit)
+    submit.add_argument("--drill", help='faults on purpose, such as "nan@step=40,rank=1"')
     submit.add_argument(
+        "--address", help="dashboard of a Ray cluster, such as http://head:8265; default: here"
+    )
+    submit.add_argument("--run", help="name of the new run; default: job, date, time")
+    submit.add_argument(
+        "--no-preflight",
+        dest="preflight",
+        action="store_false",
+        help="run without the checks, or in spite of what they would say",
+    )
+    _add_follow(submit)
+    _add_json(submit)
+
+
+def _add_preflight(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
+    preflight = _add_command(subparsers, "preflight", "check a job without running it")
+    preflight.set_defaults(run_command=commands.preflight)
+    _add_settings(preflight)
+    preflight.add_argument(
+        "--lr-range", action="store_true", help="also sweep the learning rate (under a minute)"
+    )
+    _add_json(preflight)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--job", required=True, help="folder under jobs/")
+    command.add_argument("--data", help="data folder; default: the job file's, else generated")
+    command.add_argument("--workers", help="a count, or an elastic range such as 1-4")
+    command.add_argument(
         "--set",
         dest="overrides",
         action="append",
@@ -99,14 +127,7 @@ def _add_submit(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         metavar="A.B=VALUE",
         help='settings that win over the job file, such as "train.max_steps=200 train.lr=1e-3"',
     )
-    submit.add_argument("--variant", help="a name under the job file's variants")
-    submit.add_argument("--drill", help='faults on purpose, such as "nan@step=40,rank=1"')
-    submit.add_argument(
-        "--address", help="dashboard of a Ray cluster, such as http://head:8265; default: here"
-    )
-    submit.add_argument("--run", help="name of the new run; default: job, date, time")
-    _add_follow(submit)
-    _add_json(submit)
+    command.add_argument("--variant", help="a name under the job file's variants")
 
 
 def _add_resume(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:

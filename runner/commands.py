@@ -16,10 +16,12 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from runner.admission import admit, preflight_alone
 from runner.drill_grammar import check_drill, parse_drill
 from runner.driver_lock import (
     clear_stop,
@@ -71,11 +73,30 @@ def submit(args: Namespace, clock: Clock) -> int:
 
     job = find_data(args.job, resolved, args.runs_dir)
     _tell(args, job.prepare())  # raises for a data folder that cannot be trained on
+    if args.preflight:
+        resolved = admit(job, resolved, args)
+        job = replace(job, spec=resolved.spec)
     run = create_run(args.runs_dir, args.job, args.run, t_s=clock())
     run.job_yaml.write_text(dump_spec(resolved.spec), encoding="utf-8")
     if not args.follow:
         return _start_detached(run, args, is_first=True)
     return _drive(run, resolved, job, args, clock, is_resumed=False)
+
+
+def preflight(args: Namespace, clock: Clock) -> int:
+    """Run the checks alone, and say all that they found."""
+    resolved = read_spec(
+        args.job,
+        overrides=args.overrides,
+        variant=args.variant,
+        data=args.data,
+        workers=args.workers,
+    )
+    from runner.submit import find_data
+
+    job = find_data(args.job, resolved, args.runs_dir)
+    _tell(args, job.prepare())
+    return preflight_alone(job, args)
 
 
 def resume(args: Namespace, clock: Clock) -> int:
@@ -264,7 +285,8 @@ def cluster_options(args: Namespace, run_id: str) -> list[str]:
         ("--run", run_id),
         ("--runs-dir", str(args.runs_dir)),
     )
-    return [part for name, value in given if value is not None for part in (name, value)]
+    options = [part for name, value in given if value is not None for part in (name, value)]
+    return options if args.preflight else [*options, "--no-preflight"]
 
 
 def _conclude(run: RunFolder, args: Namespace, clock: Clock, code: int) -> int:

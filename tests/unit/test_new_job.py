@@ -44,6 +44,7 @@ def test_the_copy_runs_at_once_and_keeps_no_name_of_the_example(
     runs = tmp_path_factory.mktemp("runs")
     small = "train.max_steps=4 train.warmup_steps=1 train.eval_every_steps=4 watchdog.port=0"
     options = ["--workers", "0", "--runs-dir", str(runs), "--run", "first", "--set", small]
+    options += ["--no-preflight"]  # its process would look for the job in this checkout
     assert main(["submit", "--job", name, *options]) == 0
     assert (runs / "first" / "result.json").is_file()
     assert importlib.import_module(f"jobs.{name}.task").__file__ == str(folder / "task.py")
