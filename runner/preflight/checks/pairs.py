@@ -80,7 +80,8 @@ def _grid_like(value: torch.Tensor, axis: int, spatial: int) -> Array:
 
 def _with_channel(value: Any, spatial: int) -> Array:
     array: Array = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    return array if array.ndim > spatial else array.reshape((1, *array.shape))
+    whole: Array = array if array.ndim > spatial else array.reshape((1, *array.shape))
+    return whole
 
 
 def _is_image(value: Any) -> bool:
