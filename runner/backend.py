@@ -10,6 +10,7 @@ from typing import Protocol
 
 from runner.recovery import AttemptPlan
 from runner.watchdog_link import Watchdog
+from watchdog.errors import RollbackFailed
 from watchdog.records import Outcome
 
 
@@ -26,6 +27,14 @@ class AttemptResult:
     is_node_lost: bool = False
     #: Why a finished attempt ended before its last step.
     reason: str | None = None
+
+
+def outcome_of(error: str) -> Outcome:
+    """Return what an exception that ended a rank means, from its text: it crossed processes."""
+    if RollbackFailed.__name__ in error:
+        return Outcome.ROLLBACK_FAILED
+    is_memory = "OutOfMemoryError" in error or "CUDA out of memory" in error
+    return Outcome.OUT_OF_MEMORY if is_memory else Outcome.EXCEPTION
 
 
 class Backend(Protocol):

@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from runner.sampler import GlobalBatch, SampleOrder, sample_rng
+from runner.spec import TrainConfig
 from runner.state import map_tensors
 from runner.task import SampleSource
 
@@ -153,6 +154,17 @@ class BatchStream:
         while True:
             batch = self._order.next_batch()
             yield _Request(self._seek, batch, batch.share(self._rank, self._world_size))
+
+
+def micro_batch_size(train: TrainConfig, world_size: int, scale: float) -> int | None:
+    """Return the most samples of one forward pass; None: all of a rank's share.
+
+    `scale` is the watchdog's multiplier after running out of memory; one sample is the least.
+    """
+    if scale >= 1.0:
+        return train.micro_batch_size
+    share = -(-train.batch_size // world_size)
+    return max(1, int(min(share, train.micro_batch_size or share) * scale))
 
 
 def _as_it_is(item: tuple[int, RankBatch]) -> tuple[int, RankBatch]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from runner.backend import AttemptResult
+from runner.backend import AttemptResult, outcome_of
 from runner.device import Placement, choose_autocast, local_device
 from runner.job import Job
 from runner.recovery import AttemptPlan
 from runner.watchdog_link import LocalChannel, Watchdog
 from runner.worker import AttemptReturn, run_attempt
-from watchdog.errors import RollbackFailed
 from watchdog.host import WatchdogHost
 from watchdog.records import OrderKind, Outcome
 
@@ -60,10 +59,9 @@ class LocalBackend:
             stacks = self._run_dir / "stacks"
             returned = run_attempt(self._job, plan, placement, channel, self._checkpoints, stacks)
             return to_result(returned)
-        except RollbackFailed as error:
-            return AttemptResult(Outcome.ROLLBACK_FAILED, error=str(error), rank=0)
         except Exception:
-            return AttemptResult(Outcome.EXCEPTION, error=traceback.format_exc(), rank=0)
+            error = traceback.format_exc()
+            return AttemptResult(outcome_of(error), error=error, rank=0)
 
     def close(self) -> None:
         """Stop the watchdog."""

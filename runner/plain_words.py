@@ -31,6 +31,7 @@ _CAUSES: Mapping[str, str] = {
     Cause.STRAGGLER: "one rank made all others wait",
     Cause.CRASH: "a worker failed",
     Cause.NODE_LOST: "a node was lost",
+    Cause.OUT_OF_MEMORY: "a worker ran out of memory",
 }
 
 

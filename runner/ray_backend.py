@@ -16,7 +16,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from runner.backend import AttemptResult
+from runner.backend import AttemptResult, outcome_of
 from runner.device import Placement, choose_autocast
 from runner.job import Job
 from runner.local_backend import to_result
@@ -25,7 +25,6 @@ from runner.spec import worker_bounds
 from runner.watchdog_link import Watchdog, ray_channel, remote_watchdog
 from runner.worker import AttemptReturn, run_attempt
 from watchdog.actor import NAMESPACE, actor_name, start_watchdog
-from watchdog.errors import RollbackFailed
 from watchdog.records import Outcome
 
 _log = logging.getLogger(__name__)
@@ -167,9 +166,8 @@ def _worker_failure(error: ray.train.WorkerGroupError) -> AttemptResult:
                 or "node died" in str(death),
             )
     rank, failure = min(failures.items(), key=lambda item: (_is_echo(item[1]), item[0]))
-    is_rollback = RollbackFailed.__name__ in str(failure)
-    outcome = Outcome.ROLLBACK_FAILED if is_rollback else Outcome.EXCEPTION
-    return AttemptResult(outcome, error=str(failure).strip(), rank=rank)
+    error_text = str(failure).strip()
+    return AttemptResult(outcome_of(error_text), error=error_text, rank=rank)
 
 
 def _is_echo(failure: BaseException) -> bool:

@@ -36,6 +36,7 @@ class AttemptPlan:
     min_lr: float = 0.0
     skip_samples: tuple[int, ...] = field(default=())
     reset_momentum: bool = False
+    micro_batch_scale: float = 1.0
 
 
 def plan_rollback(

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from runner.agreement import Council, Doorbell, RingingModel
-from runner.batches import BatchStream, RankBatch
+from runner.batches import BatchStream, RankBatch, micro_batch_size
 from runner.channel import Channel, ChannelDown
 from runner.checkpoint_writer import SaveHooks
 from runner.checkpoints import CheckpointStore
@@ -154,7 +154,9 @@ class Session:
             rank=place.rank,
             world_size=place.world_size,
             seed=train.seed,
-            micro_batch_size=train.micro_batch_size,
+            micro_batch_size=micro_batch_size(
+                train, place.world_size, self._plan.micro_batch_scale
+            ),
             loader_workers=data.loader_workers,
             prefetch=data.prefetch,
             device=place.device,

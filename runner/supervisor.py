@@ -219,5 +219,6 @@ def plan_attempt(
         rewarmup_steps=history.rewarmup_steps,
         min_lr=history.min_lr,
         skip_samples=history.skip_samples,
+        micro_batch_scale=history.micro_batch_scale,
         reset_momentum=verdict is not None and verdict.reset_momentum,
     )

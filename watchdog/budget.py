@@ -38,6 +38,9 @@ class BudgetConfig(Config):
     skipped_batches: int = Field(2, ge=0, description="Rollbacks after too many skipped steps.")
     crash: int = Field(5, ge=0, description="Restarts after an exception or a dead worker.")
     stall: int = Field(3, ge=0, description="Restarts after a hang, with every rank's stack kept.")
+    out_of_memory: int = Field(
+        4, ge=0, description="Restarts with a smaller micro-batch: down to a sixteenth, by halves."
+    )
     node_lost: int = Field(
         10,
         ge=0,

@@ -26,6 +26,7 @@ class Cause(StrEnum):
     STRAGGLER = "straggler"
     CRASH = "crash"
     NODE_LOST = "node_lost"
+    OUT_OF_MEMORY = "out_of_memory"
 
 
 #: Causes that lie in the numbers, not in a process or a machine.

@@ -28,6 +28,7 @@ _PRECEDENCE = (
     Cause.STALL,
     Cause.STRAGGLER,
     Cause.NODE_LOST,
+    Cause.OUT_OF_MEMORY,
     Cause.CRASH,
 )
 
@@ -96,7 +97,7 @@ def diagnose_end(
             pending=pending,
         )
     return Diagnosis(
-        cause=Cause.NODE_LOST if record.is_node_lost else Cause.CRASH,
+        cause=_cause_of(record),
         level=Level.INCIDENT,
         onset_step=last_step + 1,
         bad_until_step=last_step + 1,
@@ -106,9 +107,16 @@ def diagnose_end(
     )
 
 
+def _cause_of(record: AttemptEnded) -> Cause:
+    if record.is_node_lost:
+        return Cause.NODE_LOST
+    return Cause.OUT_OF_MEMORY if record.outcome is Outcome.OUT_OF_MEMORY else Cause.CRASH
+
+
 def _sentence(record: AttemptEnded, last_step: int) -> str:
     what = {
         Outcome.EXCEPTION: "raised an exception",
+        Outcome.OUT_OF_MEMORY: "ran out of memory",
         Outcome.WORKER_DIED: "died",
         Outcome.ROLLBACK_FAILED: "could not roll back in place",
     }[record.outcome]

@@ -20,7 +20,7 @@ class History:
     `repeats` counts how often in a row the same cause struck again without progress, or with a
     proof that nothing had helped; `last_restored_step` was restored the last time, and `undone`
     reductions of the rate were taken back. `skip_samples` were ordered before; `bad_samples` belong
-    to this incident.
+    to this incident. `micro_batch_scale` is the multiplier on a forward pass in force.
     """
 
     verdict_id: int
@@ -38,6 +38,7 @@ class History:
     bad_samples: tuple[int, ...] = ()
     repeats: int = 0
     undone: int = 0
+    micro_batch_scale: float = 1.0
     last_restored_step: int | None = None
     has_progress: bool = True
     max_steps: int | None = None
@@ -61,6 +62,7 @@ class RunHistory:
     lr_anchor_step: int = 0
     rewarmup_steps: int = 0
     min_lr: float = 0.0
+    micro_batch_scale: float = 1.0
     skip_samples: tuple[int, ...] = ()
     trusted_steps: tuple[int, ...] = ()
     distrusted_steps: tuple[int, ...] = ()

@@ -75,6 +75,7 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
     HALTED = "halted"
     EXCEPTION = "exception"
+    OUT_OF_MEMORY = "out_of_memory"
     WORKER_DIED = "worker_died"
     ROLLBACK_FAILED = "rollback_failed"
 

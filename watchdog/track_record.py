@@ -11,7 +11,7 @@ from watchdog.history import History
 from watchdog.incidents import Incident
 from watchdog.place import Place
 from watchdog.rate import Rate
-from watchdog.records import STUCK_CAUSES, Cause, Storage, Verdict
+from watchdog.records import STUCK_CAUSES, Action, Cause, Storage, Verdict
 from watchdog.signals import Signals
 from watchdog.trust import Trust, TrustBook
 
@@ -37,6 +37,7 @@ class TrackRecord:
         self.last_verdict_id = 0
         self.lowered_for = Cause.PLATEAU
         self.skip_samples: set[int] = set()
+        self.micro_batch_scale = 1.0
 
     def attempt_started(self) -> None:
         """Remember how far the run was, so that an attempt without progress is known as one."""
@@ -46,6 +47,8 @@ class TrackRecord:
         """Note a verdict that was issued."""
         self.last_verdict_id = verdict.verdict_id
         self.skip_samples |= set(verdict.skip_samples)
+        if verdict.cause is Cause.OUT_OF_MEMORY and verdict.action is Action.RESTART:
+            self.micro_batch_scale = verdict.micro_batch_scale
         if verdict.is_numeric:
             self.lowered_for = verdict.cause
 
@@ -79,6 +82,7 @@ class TrackRecord:
             bad_samples=self._signals.samples.of(diagnosis.bad_steps),
             repeats=self._strikes.repeats(cause, progress) if is_new else 0,
             undone=self._strikes.undone(cause),
+            micro_batch_scale=self.micro_batch_scale,
             last_restored_step=self._strikes.last_restored_step(cause),
             has_progress=progress > self._progress_at_start,
             max_steps=self._place.max_steps,

@@ -45,6 +45,7 @@ class Verdict:
     what the policy would have ordered, where `action` is CONTINUE only because it may not act; any
     other CONTINUE orders a new `lr_scale` and nothing else. `reset_momentum` has the restored
     optimizer forget what it has gathered. `rank` is the culprit, where it is one.
+    `micro_batch_scale` is the total multiplier on the samples of a forward pass.
     """
 
     verdict_id: int
@@ -65,6 +66,7 @@ class Verdict:
     advised: Action | None = None
     reset_momentum: bool = False
     rank: int | None = None
+    micro_batch_scale: float = 1.0
 
     @property
     def is_numeric(self) -> bool:

@@ -38,6 +38,13 @@ class Config(BaseConfig):
     rewarmup_steps: int = Field(
         10, ge=0, description="Steps over which the lowered rate is reached after a rollback."
     )
+    micro_batch_factor: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="After running out of memory, the next attempt holds this share of the samples "
+        "at a time and accumulates their gradients: the step and its loss stay the same.",
+    )
     reset_momentum: bool = Field(
         True,
         description="Whether the second repeat of the same cause without progress also has the "
@@ -162,6 +169,7 @@ def _advice(cause: Cause) -> str:
         Cause.PLATEAU: "the rate is not what holds it back: look at the model, the data, the loss",
         Cause.STALL: "see where each rank was in the run's folder stacks/",
         Cause.CRASH: "the error repeats: see the log of the failed rank",
+        Cause.OUT_OF_MEMORY: "try a smaller model, smaller samples or lower precision",
         Cause.NODE_LOST: "no node stays up long enough: see the cluster's events",
     }.get(cause, "nothing is done against it")
 
@@ -175,6 +183,9 @@ def _best(diagnosis: Diagnosis, history: History) -> str:
 
 
 def _what_follows(action: Action, diagnosis: Diagnosis, history: History, config: Config) -> str:
+    if diagnosis.cause is Cause.OUT_OF_MEMORY:
+        scale = _micro_batch_scale(diagnosis, history, config)
+        return f"restarting with micro-batch x {scale:g}, its gradients accumulated"
     if diagnosis.cause not in NUMERIC_CAUSES:
         return "restarting from the newest checkpoint that is not distrusted"
     how = "rolling back" if action is Action.ROLLBACK else "restarting"
@@ -213,6 +224,11 @@ def _lr_scale(diagnosis: Diagnosis, history: History, config: Config) -> float:
         # A reduction that was undone because it did not help is not tried a second time.
         return history.lr_scale * config.lr_factor ** (1 + history.undone)
     return history.lr_scale
+
+
+def _micro_batch_scale(diagnosis: Diagnosis, history: History, config: Config) -> float:
+    is_meant = diagnosis.cause is Cause.OUT_OF_MEMORY
+    return history.micro_batch_scale * (config.micro_batch_factor if is_meant else 1.0)
 
 
 def _resets_momentum(diagnosis: Diagnosis, history: History, config: Config) -> bool:
@@ -264,4 +280,9 @@ def _verdict(
         incident=history.incident,
         reset_momentum=is_acting and _resets_momentum(diagnosis, history, config),
         rank=diagnosis.rank,
+        micro_batch_scale=(
+            _micro_batch_scale(diagnosis, history, config)
+            if is_acting
+            else history.micro_batch_scale
+        ),
     )
