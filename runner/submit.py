@@ -17,6 +17,8 @@ from types import FrameType
 from runner.backend import Backend
 from runner.channel import ChannelDown
 from runner.checkpoints import CheckpointStore
+from runner.drill_grammar import During, parse_drill
+from runner.driver_drill import DriverDrill
 from runner.driver_lock import clear_stop, driver_lock
 from runner.job import Job
 from runner.ledger_words import ledger_sentence
@@ -74,9 +76,12 @@ def drive(
         monitor: Monitor | None = None
         try:
             watchdog = backend.start()
-            monitor = Monitor(run, watchdog, show)
+            drill = DriverDrill(parse_drill(resolved.spec.drill), watchdog.claim)
+            monitor = Monitor(run, watchdog, show, drill)
             show.say(f"metrics on {resolved.spec.watchdog.host}:{watchdog.port()}/metrics")
-            supervisor = Supervisor(run, resolved.spec, backend, store, monitor.is_stopping)
+            supervisor = Supervisor(
+                run, resolved.spec, backend, store, monitor.is_stopping, drill.recovering
+            )
             with _signals(monitor):
                 ending = _run(supervisor, watchdog, monitor, is_resumed=is_resumed)
             _let_the_end_be_read(watchdog)
@@ -122,7 +127,10 @@ def _let_the_end_be_read(watchdog: Watchdog) -> None:
 class Monitor:
     """Shows the run and passes requests to stop on, every 0.2 s, beside the attempt."""
 
-    def __init__(self, run: RunFolder, watchdog: Watchdog, show: Progress) -> None:
+    def __init__(
+        self, run: RunFolder, watchdog: Watchdog, show: Progress, drill: DriverDrill
+    ) -> None:
+        self._drill = drill
         self._run = run
         self._watchdog = watchdog
         self._show = show
@@ -161,11 +169,15 @@ class Monitor:
                 self._stop_sent = True
                 self._watchdog.request_stop()
             for line in self._ledger.new_lines():
+                if line.get("kind") == "checkpoint_saved":
+                    self._drill.moment(During.CHECKPOINT, int(line["step"]))
                 if line.get("kind") in _SAID:
                     self._show.say(ledger_sentence(line))
             for line in self._trace.new_lines():
                 self._events.observe(record_from_json(line))
-            self._show.update(self._watchdog.snapshot())
+            snapshot = self._watchdog.snapshot()
+            self._show.update(snapshot)
+            self._drill.at_step(snapshot.step)
 
     def close(self) -> None:
         """Show the last news and stop."""

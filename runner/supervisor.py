@@ -59,7 +59,10 @@ class Ending:
 
 
 class Supervisor:
-    """Drives one run; `is_stopping` says whether somebody asked it to stop."""
+    """Drives one run; `is_stopping` says whether somebody asked it to stop.
+
+    `recovering(step)` is called between a verdict and what carries it out, for a drill.
+    """
 
     def __init__(
         self,
@@ -68,12 +71,14 @@ class Supervisor:
         backend: Backend,
         store: CheckpointStore,
         is_stopping: Callable[[], bool],
+        recovering: Callable[[int], None] = lambda step: None,
     ) -> None:
         self._run = run
         self._spec = spec
         self._backend = backend
         self._store = store
         self._is_stopping = is_stopping
+        self._recovering = recovering
         self._phase = Phase.PENDING
         self._started_s = time.time()
 
@@ -123,6 +128,7 @@ class Supervisor:
                 reason = f"stopped on request while recovering from: {verdict.reason}"
                 return Ending(Phase.STOPPED, step, reason)
             self._phase = move(self._phase, Phase.RESTARTING, verdict.reason)
+            self._recovering(step)
             plan = plan_attempt(
                 self._ask(watchdog.history),
                 verdict,
