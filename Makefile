@@ -12,10 +12,10 @@ SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
-export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON PREFLIGHT LR_RANGE NAME FROM
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE NAME FROM
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
-.PHONY: help setup setup-servers submit preflight resume stop status logs list report replay \
+.PHONY: help setup setup-servers submit preflight resume stop status logs list report replay drills \
 	new-job fmt lint type test test-fast test-ray check bench deploy-files monitoring clean
 
 help: ## print this list
@@ -49,6 +49,9 @@ report: $(STAMP) ## write the report of a run again: RUN=
 
 new-job: $(STAMP) ## a new folder under jobs/ that runs at once: NAME=my_job [FROM=template|plain_loop]
 	@$(PY) -m runner new-job "$$NAME" $${FROM:+--from "$$FROM"}
+
+drills: $(STAMP) ## the game day: every fault against a small job, one table [ONLY=kill,hang JSON=1]
+	@$(PY) -m runner drills $${ONLY:+--only "$$ONLY"} $${JSON:+--json} $(RUNS_OPTION)
 
 replay: $(STAMP) ## what would the watchdog have done on these logs? LOG="file ..." [FORMAT= CONFIG=job.yaml JSON=1]
 	@set -- "$$LOG"; [ -e "$$LOG" ] || set -- $$LOG; \

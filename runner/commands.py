@@ -194,6 +194,26 @@ def start_job(args: Namespace, clock: Clock) -> int:
     return 0
 
 
+def drills(args: Namespace, clock: Clock) -> int:
+    """Run the game day and print its table; 1 when a scenario did not come out as promised."""
+    from runner.drill_scenarios import choose
+    from runner.drill_table import markdown, text
+
+    scenarios = choose(args.only)
+    from runner.drill_day import GameDay  # torch and Ray take seconds to import
+
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock()))
+    folder = args.runs_dir.absolute() / f"drills-{stamp}"
+    folder.mkdir(parents=True)
+    _tell(args, f"{len(scenarios)} scenarios; runs and logs in {folder}")
+    rows = GameDay(folder, args.job, lambda line: _tell(args, line)).run(scenarios)
+    if args.json:
+        sys.stdout.write(to_json_text([row.to_json() for row in rows]))
+    else:
+        sys.stdout.write(markdown(rows) if args.markdown else text(rows))
+    return 1 if any(row.misses for row in rows) else 0
+
+
 def _find(args: Namespace) -> RunFolder:
     return find_run(args.runs_dir, args.run or args.run_option)
 

@@ -174,6 +174,9 @@ class Tally:
             self.values["checkpoint_size_bytes"] = record.size_bytes
 
     def _attempt_started(self, record: AttemptStarted) -> None:
+        if record.attempt == 0:
+            # Another rank's first reports may overtake this record; the first start loses none.
+            self._newest_step = record.restored_step
         self._rewound(record.restored_step)
         self._world_size = max(1, record.world_size)
         self._ranks.clear()

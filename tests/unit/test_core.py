@@ -273,3 +273,10 @@ def test_state_follows_the_recovery() -> None:
     assert core.snapshot().state == "running"
     observe_all(core, [AttemptEnded(t_s=9.0, attempt=0, outcome=Outcome.WORKER_DIED, step=33)])
     assert core.snapshot().state == "restarting"
+
+
+def test_a_report_that_overtakes_the_first_start_is_no_lost_step() -> None:
+    core = Core(WatchdogConfig())
+    run, begun = started(world_size=2)
+    observe_all(core, [run, report(1, rank=1), report(2, rank=1), begun])
+    assert core.snapshot().steps_lost == 0
