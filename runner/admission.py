@@ -25,9 +25,6 @@ from watchdog.errors import PreflightRefused
 if TYPE_CHECKING:
     from runner.job import Job  # imports torch
 
-#: Chosen: a floor that is known less well than a twentieth would call healthy runs trivial.
-_MOST_ERROR = 0.05
-
 
 def preflight_alone(job: Job, args: Namespace) -> int:
     """Run the checks and show all of them; return 0, or 4 when one failed."""
@@ -99,8 +96,8 @@ def resolved_with_floor(resolved: ResolvedSpec, preflight: Preflight) -> Resolve
     known = resolved.spec.watchdog.detector("trivial")
     if floor is None or error is None or known.loss is not None or known.classes is not None:
         return resolved
-    if error > _MOST_ERROR * abs(floor):
-        return resolved
+    if error > known.near_ratio * abs(floor):
+        return resolved  # known less well than the detector has to tell it apart
     values = resolved.spec.model_dump(mode="json")
     values["watchdog"]["detectors"]["trivial"]["loss"] = floor
     spec = RunSpec.model_validate_json(to_json_text(values))

@@ -45,14 +45,14 @@ def _strangers(labels: Labels, stored: LabelArray) -> Iterator[Finding]:
 def _unlabelled(labels: Labels, stored: LabelArray | None) -> Iterator[Finding]:
     for value in sorted(labels.unlabelled):
         name = labels.names.get(value, str(value))
-        trained = int(labels.as_trained(np.full((1, 1, 1), value))[0, 0, 0])
+        trained = _one_trained(labels, value)
         share = None if stored is None else float((stored == value).mean())
         part = "" if share is None else f", {share:.0%} of the stored labels,"
         numbers = {} if share is None else {"unlabelled_share": share}
         if trained in labels.ignored:
             yield passed(f"value {value} ({name}){part} is ignored by the loss", **numbers)
             continue
-        as_what = labels.names.get(trained, str(trained))
+        as_what = _trained_names(labels).get(trained, str(trained))
         effect = "" if stored is None else _effect(labels, stored, trained, as_what)
         yield failed(
             f"value {value} ({name}){part} is trained as {as_what}{effect}",
@@ -79,19 +79,34 @@ def _trained(labels: Labels, bench: Bench) -> Finding:
         )
     values = torch.cat([tensor.flatten() for tensor in tensors]).numpy()
     counted = values[~np.isin(values, list(labels.ignored))]
-    unknown = [int(v) for v in np.unique(counted) if int(v) not in labels.names]
+    known = _trained_names(labels)
+    unknown = [int(v) for v in np.unique(counted) if int(v) not in known]
     if unknown:
         return failed(
-            f"trained labels hold {some(unknown)} (known: {_names(labels.names)})",
-            "check the function from stored to trained labels",
+            f"trained labels hold {some(unknown)}, which no stored value becomes "
+            f"(known: {_names(known)})",
+            "let the samples go through the function that Task.labels names (as_trained)",
         )
     if not counted.size:
         return warned("every label of the samples is ignored", "check the sampling of patches")
-    shares = {n: float((counted == v).mean()) for v, n in labels.names.items() if v in counted}
+    shares = {n: float((counted == v).mean()) for v, n in known.items() if v in counted}
     text = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     if len(shares) < 2:
         return warned(f"the samples have one class alone: {text}", "check labels and sampling")
     return passed(f"trained: {text}", **{f"share_{n}": s for n, s in shares.items()})
+
+
+def _trained_names(labels: Labels) -> dict[int, str]:
+    """Return the values that the loss gets by name; of several that become one, the labelled one.
+
+    A value that is unlabelled names its class only where no other does.
+    """
+    ordered = sorted(labels.names, key=lambda value: value not in labels.unlabelled)
+    return {_one_trained(labels, value): labels.names[value] for value in ordered}
+
+
+def _one_trained(labels: Labels, value: int) -> int:
+    return int(labels.as_trained(np.full((1, 1, 1), value))[0, 0, 0])
 
 
 def _against_output(bench: Bench) -> Finding:

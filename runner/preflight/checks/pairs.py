@@ -75,7 +75,8 @@ def _grid_like(value: torch.Tensor, axis: int, spatial: int) -> Array:
     shape = tuple(value.shape)
     if value.ndim > spatial:
         return ramp(shape, axis, value.numpy().dtype)
-    return ramp((1, *shape), axis, value.numpy().dtype)[0]  # labels without a channel axis
+    # Labels may come without a channel axis.
+    return ramp((1, *shape), axis, value.numpy().dtype).reshape(shape)
 
 
 def _with_channel(value: Any, spatial: int) -> Array:

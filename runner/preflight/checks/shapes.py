@@ -74,13 +74,13 @@ def _spatial_mismatch(bench: Bench, forward: Forward) -> str:
     target = bench.small_batch.get(key) if key is not None else None
     if not isinstance(target, torch.Tensor) or target.ndim < 3:
         return ""
-    outputs = [t for call in forward.calls for t in tensors_of(call.output) if t.ndim >= 4]
+    outputs = [t for call in forward.calls for t in tensors_of(call.output) if t.ndim >= 3]
     if not outputs:
         return ""
     # The last call with images is the one that the loss sees; of several outputs, any may fit.
-    sizes = {tuple(out.shape[2:]) for out in outputs}
+    sizes = {tuple(out.shape[2:] if out.ndim > 3 else out.shape[1:]) for out in outputs}
     wanted = {tuple(target.shape[1:]), tuple(target.shape[2:])}
-    if sizes & wanted or any(len(size) not in {len(w) for w in wanted} for size in sizes):
+    if sizes & wanted or not {len(size) for size in sizes} <= {len(size) for size in wanted}:
         return ""
     size = outputs[-1].shape
     return f"the output is {_by(size)}, the target {key} is {_by(target.shape)}"

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from runner.preflight.bench import Bench, Unavailable, synchronise
-from runner.preflight.findings import Finding, failed, passed, warned
+from runner.preflight.findings import Finding, failed, passed, some, warned
 
 ORDER = 50
 TITLE = "validation"
@@ -57,7 +57,7 @@ def check(bench: Bench) -> Iterator[Finding]:
             "define the metric where nothing is predicted",
         )
     if not missing and not broken:
-        listed = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        listed = some((f"{name} {value:.4g}" for name, value in metrics.items()), 5)
         yield passed(
             f"{size} items of {seconds:.2g} s; untrained: {listed}",
             validation_item_s=seconds,
