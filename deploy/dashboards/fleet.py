@@ -64,16 +64,7 @@ def build() -> dashboard.Dashboard:
             states(
                 "What each run is doing",
                 "The state of each run over time.",
-                [
-                    Query(
-                        f'training_run_state{{{OF_JOB},training_run_state="running"}} == 1',
-                        "{{run}} {{training_run_state}}",
-                    ),
-                    Query(
-                        f'training_run_state{{{OF_JOB},training_run_state!="running"}} == 1',
-                        "{{run}} {{training_run_state}}",
-                    ),
-                ],
+                [Query(f"training_run_state{{{OF_JOB}}} == 1", "{{run}} {{training_run_state}}")],
             )
         )
         .with_panel(
