@@ -95,6 +95,13 @@ _Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 def _add_submit(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     submit = _add_command(subparsers, "submit", "start a run of a job")
     submit.set_defaults(run_command=commands.submit)
+    _add_submit_options(submit)
+    kept = _add_command(subparsers, "keep", "submit, and resume when the driver is killed")
+    kept.set_defaults(run_command=commands.keep)
+    _add_submit_options(kept)
+
+
+def _add_submit_options(submit: argparse.ArgumentParser) -> None:
     _add_settings(submit)
     submit.add_argument("--drill", help='faults on purpose, such as "nan@step=40,rank=1"')
     submit.add_argument(

@@ -121,6 +121,15 @@ def resume(args: Namespace, clock: Clock) -> int:
     return _drive(run, resolved, job, args, clock, is_resumed=not args.first)
 
 
+def keep(args: Namespace, clock: Clock) -> int:
+    """Submit, and resume as often as the driver is killed; what a cluster runs for `submit`."""
+    from runner.keeper import keep as keep_driver
+
+    run_id = args.run or new_run_name(args.job, t_s=clock())
+    resume_command = ["resume", run_id, "--runs-dir", str(args.runs_dir)]
+    return keep_driver(["submit", *cluster_options(args, run_id)], resume_command)
+
+
 def list_all(args: Namespace, clock: Clock) -> int:
     """Show all runs."""
     statuses = [read_status(run, t_s=clock()) for run in list_runs(args.runs_dir)]

@@ -26,7 +26,9 @@ _EXIT_CODES: Mapping[JobStatus, int] = {JobStatus.SUCCEEDED: 0, JobStatus.STOPPE
 
 
 def submit_to_cluster(address: str, run_id: str, options: Sequence[str]) -> None:
-    """Start `python -m runner submit` with `options` on the cluster's head, as job `run_id`.
+    """Start a kept `python -m runner submit` with `options` on the cluster's head, as job `run_id`.
+
+    A driver that is killed there is followed by one that resumes (`runner.keeper`).
 
     Args:
         address: the dashboard of the head node, such as `http://head:8265`.
@@ -39,7 +41,7 @@ def submit_to_cluster(address: str, run_id: str, options: Sequence[str]) -> None
     """
     # Ray tells of every file that it leaves out of the upload, twice.
     logging.getLogger("ray").setLevel(logging.ERROR)
-    command = ["python", "-u", "-m", "runner", "submit", *options]
+    command = ["python", "-u", "-m", "runner", "keep", *options]
     client = _client(address)
     try:
         client.submit_job(
