@@ -32,7 +32,7 @@ _PRECEDENCE = (
     Cause.CRASH,
 )
 
-_PLANNED_ENDS = frozenset({Outcome.FINISHED, Outcome.STOPPED, Outcome.HALTED})
+_PLANNED_ENDS = frozenset({Outcome.FINISHED, Outcome.STOPPED, Outcome.HALTED, Outcome.RESIZED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,9 @@ from watchdog.trust import TrustBook
 
 Conclusion = LedgerEntry | Verdict
 
+#: Ends after which the run goes on from where it was, and a verdict with it.
+_STOPS = frozenset({Outcome.STOPPED, Outcome.RESIZED})
+
 
 class Interventions:
     """What was decided in one run.
@@ -142,12 +145,12 @@ class Interventions:
         self._rate_orders.attempt_ended(place.step)
         is_as_ordered, self.is_end_ordered = self.is_end_ordered, False
         self.end_verdict = None
-        if is_as_ordered and record.outcome not in (Outcome.FINISHED, Outcome.STOPPED):
+        if is_as_ordered and record.outcome not in _STOPS | {Outcome.FINISHED}:
             self.end_verdict = self.pending
             return out
         diagnosis = diagnose_end(record, place.step, self.pending)
         if diagnosis is None:
-            if record.outcome is not Outcome.STOPPED:
+            if record.outcome not in _STOPS:
                 self.pending = None
             return out
         return out + self.open(diagnosis)

@@ -74,6 +74,7 @@ class Outcome(StrEnum):
     FINISHED = "finished"
     STOPPED = "stopped"
     HALTED = "halted"
+    RESIZED = "resized"  # stopped with a checkpoint, to go on with another number of workers
     EXCEPTION = "exception"
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_DIED = "worker_died"

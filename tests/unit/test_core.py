@@ -21,6 +21,7 @@ from watchdog.records import (
     AttemptStarted,
     CheckpointFailed,
     Outcome,
+    Record,
     RollbackDone,
     RunEnded,
     RunStarted,
@@ -280,3 +281,17 @@ def test_a_report_that_overtakes_the_first_start_is_no_lost_step() -> None:
     run, begun = started(world_size=2)
     observe_all(core, [run, report(1, rank=1), report(2, rank=1), begun])
     assert core.snapshot().steps_lost == 0
+
+
+def test_an_attempt_that_gives_way_to_a_larger_one_is_no_incident_and_loses_nothing() -> None:
+    core = Core(WatchdogConfig())
+    steps: list[Record] = [report(s) for s in range(1, 21)]
+    ended = AttemptEnded(t_s=21.0, attempt=0, outcome=Outcome.RESIZED, step=20)
+    begun = AttemptStarted(
+        t_s=30.0, attempt=1, world_size=4, restored_step=20, storage=Storage.MEMORY, generation=1
+    )
+    conclusions = observe_all(core, [*started(), *steps, ended, begun])
+    assert verdicts_of(conclusions) == []
+    assert lines_of(conclusions, "incident_opened") == []
+    assert core.snapshot().steps_lost == 0
+    assert core.history().attempt == 1
