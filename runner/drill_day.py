@@ -75,8 +75,9 @@ class GameDay:
         return judge_run(scenario, _read(run), is_equal=is_equal, seconds=seconds)
 
     def _submit(self, scenario: Scenario) -> list[str]:
-        command = ["submit", "--job", self._job, "--workers", "2", "--run", scenario.name]
-        command += ["--runs-dir", str(self._folder), "--set", f"{SETTINGS} {scenario.settings}"]
+        command = ["submit", "--no-preflight", "--job", self._job, "--workers", "2"]
+        command += ["--run", scenario.name, "--runs-dir", str(self._folder)]
+        command += ["--set", f"{SETTINGS} {scenario.settings}"]
         return [*command, *(["--drill", scenario.drill] if scenario.drill else [])]
 
 
