@@ -1,0 +1,1 @@
+"""Super-resolution of Sentinel-2 patches. Runs in: worker."""
