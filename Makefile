@@ -100,5 +100,5 @@ $(STAMP): pyproject.toml
 	@.ci/check-python $(PYTHON3)
 	test -x $(PY) || $(PYTHON3) -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check --quiet torch==2.13.0
-	$(PY) -m pip install --disable-pip-version-check --quiet -e ".[dev,vesuvius,images]"
+	$(PY) -m pip install --disable-pip-version-check --quiet -e ".[dev,vesuvius,images,bigearthnet,orion]"
 	@touch $@

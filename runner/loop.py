@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from runner.batches import RankBatch
+from runner.ensemble import Ensemble
 from runner.session import Session
 from runner.state import seed_step
 from runner.task import Task
@@ -33,6 +34,8 @@ def train(task: Task, session: Session) -> dict[str, float]:  # type: ignore[typ
         is_last = session.step == train_spec.max_steps
         if session.step % train_spec.eval_every_steps == 0 or is_last:
             metrics = evaluate(task, session, model)
+    if session.stopped_by is None and train_spec.ensemble_checkpoints:
+        metrics |= evaluate_ensemble(task, session, model)
     session.end(metrics)
     return metrics
 
@@ -43,6 +46,7 @@ def _forward_backward(
     batch: RankBatch,
 ) -> torch.Tensor:
     """Return the rank's mean loss; the gradients are left in the model, averaged over ranks."""
+    task.begin_step(session.step + 1)
     total = torch.zeros((), device=session.placement.device)
     for number, (part, samples) in enumerate(batch.parts, start=1):
         with session.placement.cast():
@@ -55,6 +59,19 @@ def _forward_backward(
 def evaluate(task: Task, session: Session, model: nn.Module) -> dict[str, float]:  # type: ignore[type-arg]
     """Validate: the items are shared out among the ranks, the metrics are the same on all."""
     started = time.perf_counter()
+    metrics = _scores(task, session, model)
+    session.report_evaluation(metrics, task.metric, time.perf_counter() - started)
+    return metrics
+
+
+def evaluate_ensemble(task: Task, session: Session, model: nn.Module) -> dict[str, float]:  # type: ignore[type-arg]
+    """Validate the mean output of the model and of its newest durable checkpoints."""
+    states = session.saved_models(session.spec.train.ensemble_checkpoints - 1)
+    scores = _scores(task, session, Ensemble.of(model, states))
+    return {f"ensemble_{name}": value for name, value in scores.items()}
+
+
+def _scores(task: Task, session: Session, model: nn.Module) -> dict[str, float]:  # type: ignore[type-arg]
     place = session.placement
     model.eval()
     with torch.no_grad(), place.cast():
@@ -64,6 +81,4 @@ def evaluate(task: Task, session: Session, model: nn.Module) -> dict[str, float]
         ]
     model.train()
     items = [item for _, item in sorted(session.gather(mine), key=lambda pair: pair[0])]
-    metrics = task.summarize(items)
-    session.report_evaluation(metrics, task.metric, time.perf_counter() - started)
-    return metrics
+    return task.summarize(items)

@@ -5,7 +5,8 @@ Runs in: worker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from runner.agreement import Council
 from runner.course import Course
@@ -13,6 +14,7 @@ from runner.learner import Learner
 from runner.recovery import RestorePoint
 from runner.vault import Vault
 from watchdog.errors import RollbackFailed
+from watchdog.records import Storage
 
 
 class Restorer:
@@ -49,6 +51,24 @@ class Restorer:
                 f"the ranks restored different weights for step {point.step} "
                 f"from {point.storage} (norms {norms})"
             )
+
+    def saved_models(self, count: int) -> list[Mapping[str, Any]]:
+        """Return the model states of the newest sound durable checkpoints that all ranks can read.
+
+        The newest first, at most `count`, without that of the present step.
+        """
+        self._vault.drain()
+        known = {
+            step for steps in self._council.gather(self._vault.sound_steps()) for step in steps
+        }
+        states: list[Mapping[str, Any]] = []
+        for step in sorted(known - {self._course.step}, reverse=True):
+            if len(states) == count:
+                break
+            loaded = self._vault.load(RestorePoint(step, Storage.DURABLE))
+            if all(self._council.gather(loaded is not None)) and loaded is not None:
+                states.append(loaded[0]["model"])
+        return states
 
     def _restore(self, point: RestorePoint) -> bool:
         loaded = self._vault.load(point)

@@ -109,7 +109,7 @@ class Session:
         self._learner = Learner(model, optimizer, self.spec.train, place, course.validations)
         course.size = len(source)
         self._batches = self._stream(source)
-        restorer = Restorer(self._vault, self._council, self._learner, course)
+        restorer = self._restorer = Restorer(self._vault, self._council, self._learner, course)
         self._obedience = Obedience(
             self._bell,
             self._council,
@@ -276,6 +276,10 @@ class Session:
         """Take note of a validation and tell the watchdog; rank 0 speaks for all."""
         self._course.validations.add(self.step, measured(metrics, metric))
         self._reporter.evaluation(metrics, metric, seconds)
+
+    def saved_models(self, count: int) -> list[Mapping[str, Any]]:
+        """Return the model states of the newest durable checkpoints, the same on all ranks."""
+        return self._restorer.saved_models(count)
 
     def gather(self, items: Sequence[Any]) -> list[Any]:
         """Return the items of all ranks as one list, in rank order."""

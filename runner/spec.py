@@ -96,6 +96,13 @@ class TrainConfig(Config):
     half_life_steps: int = Field(
         1000, ge=1, description="Steps over which the halving schedule halves the rate."
     )
+    ensemble_checkpoints: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="States whose mean output is validated once more at the end: the last one and "
+        "the newest durable checkpoints; 0: none. The model must return a tensor.",
+    )
     weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of AdamW.")
     clip_norm: float | None = Field(1.0, gt=0, description="Global gradient norm; null: no limit.")
     skip_grad_norm: float | None = Field(
@@ -159,6 +166,16 @@ class RunSpec(Config):
         if low == high:
             return low
         return value
+
+    @model_validator(mode="after")
+    def _ensemble_is_kept(self) -> RunSpec:
+        wanted, kept = self.train.ensemble_checkpoints, self.checkpoints.keep
+        if wanted > kept + 1:
+            raise ValueError(
+                f"train.ensemble_checkpoints={wanted} wants more checkpoints than are kept, "
+                f"checkpoints.keep={kept}; raise the latter to {wanted - 1} or lower the former"
+            )
+        return self
 
     @model_validator(mode="after")
     def _every_worker_has_a_sample(self) -> RunSpec:

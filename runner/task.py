@@ -105,6 +105,13 @@ class Task(ABC, Generic[ConfigT]):
             model.parameters(), lr=train.lr, weight_decay=train.weight_decay, fused=True
         )
 
+    def begin_step(self, step: int) -> None:
+        """Be told of the step about to be taken, from 1; after a rollback it is an earlier one.
+
+        For what depends on the step, such as the stage of a training in stages. Nothing that is
+        kept from one call to the next survives a restart.
+        """
+
     @abstractmethod
     def training_step(self, model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the scalar loss, a mean over the samples of `batch` (already on the device)."""

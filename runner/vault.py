@@ -60,6 +60,15 @@ class Vault:
         """Return the steps on storage; only rank 0 looks."""
         return () if self._writer is None else self._store.steps()
 
+    def sound_steps(self) -> tuple[int, ...]:
+        """Return the steps on storage that the watchdog does not distrust; only rank 0 looks."""
+        try:
+            trust = self._channel.trust() if self._writer is not None else {}
+        except ChannelDown:
+            trust = {}
+        bad = {step for step, said in trust.items() if said in ("tainted", "quarantined")}
+        return tuple(step for step in self.durable_steps() if step not in bad)
+
     def fence(self) -> None:
         """Call before the state changes: a copy on the device may still be reading it."""
         self._memory.fence()

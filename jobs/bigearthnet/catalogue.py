@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.shared.split import hold_out
 from watchdog.errors import DataError
 
 #: Bands and the side of a patch in pixels.
@@ -88,18 +89,9 @@ def _listing(folder: Path) -> str:
 def split_patches(
     patches: tuple[Patch, ...], share: float, folder: Path
 ) -> tuple[tuple[Patch, ...], tuple[Patch, ...]]:
-    """Return training and held-out patches: every n-th by name, always the same ones.
+    """Return training and held-out patches.
 
     Raises:
         DataError: one of the two sides would be empty.
     """
-    nth = max(2, round(1 / share))
-    held_out = patches[nth - 1 :: nth]
-    train = tuple(patch for place, patch in enumerate(patches, start=1) if place % nth)
-    if not train or not held_out:
-        raise DataError(
-            f"{len(patches)} patches leave {len(train)} to train on and {len(held_out)} to "
-            f"validate with; the folder is too small for that split; raise "
-            f"task.validation.share={share:g}, or check data.path={folder}"
-        )
-    return train, held_out
+    return hold_out(patches, share, noun="patches", setting="task.validation.share", folder=folder)

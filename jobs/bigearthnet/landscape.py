@@ -47,13 +47,11 @@ def landscape(
     scene *= _texture(field, config.fields, rng)[..., None]
     for _ in range(int(rng.integers(1, 4))):
         scene[_line(rng)] = _ROAD
+    scene *= config.brightness
     return {
-        band: _as_seen(scene[..., i], SIDES[band], config.noise, rng) for i, band in _numbered()
+        band: _as_seen(scene[..., place], SIDES[band], config.noise, rng)
+        for place, band in enumerate(_BANDS)
     }
-
-
-def _numbered() -> list[tuple[int, str]]:
-    return list(enumerate(_BANDS))
 
 
 def _fields(count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -74,7 +72,7 @@ def _texture(field: npt.NDArray[np.int64], count: int, rng: np.random.Generator)
     bearing, pitch = rng.uniform(0, np.pi, count), rng.uniform(9, 24, count)
     depth = rng.uniform(0.02, 0.12, count) * (rng.random(count) < 0.66)
     across = (y * np.sin(bearing)[field] + x * np.cos(bearing)[field]) / pitch[field]
-    clumps = gaussian_filter(rng.normal(size=(_SIDE, _SIDE)), 2) * 0.25
+    clumps: Floats = gaussian_filter(rng.normal(size=(_SIDE, _SIDE)), 2) * 0.25
     rows: Floats = depth[field] * np.sign(np.sin(2 * np.pi * across))
     return 1 + rows + clumps
 
@@ -94,4 +92,5 @@ def _as_seen(
     block = _SIDE // side
     seen = scene.reshape(side, block, side, block).mean(axis=(1, 3))
     noisy = seen + rng.normal(0.0, noise, seen.shape)
-    return np.clip(np.rint(noisy), 1, 65535).astype(np.uint16)
+    counts: Floats = np.clip(np.rint(noisy), 1, 65535)
+    return counts.astype(np.uint16)

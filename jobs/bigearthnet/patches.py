@@ -102,7 +102,8 @@ def averaged(bands: Floats, factor: int) -> Floats:
     """Return the mean over squares of `factor` pixels: what a coarser sensor would have seen."""
     c, h, w = bands.shape
     blocks = bands.reshape(c, h // factor, factor, w // factor, factor)
-    return blocks.mean(axis=(2, 4), dtype=np.float32)
+    mean: Floats = blocks.mean(axis=(2, 4), dtype=np.float32)
+    return mean
 
 
 def _require_contrast(patch: Patch, high: Floats, config: NormaliseConfig) -> None:

@@ -1,0 +1,1 @@
+"""H&E to multiplexed fluorescence, patch by patch. Runs in: worker."""
