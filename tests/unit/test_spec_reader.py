@@ -131,7 +131,10 @@ def test_known_jobs_are_the_folders_with_a_job_file(write_job: WriteJob, tmp_pat
         ("workers=4-1", "workers=4-1 is an empty range; write the smaller number first"),
         ("task.shape=3", "task.shape=3 is not possible; wanted a list"),
         ("task.shape=[1,x]", "task.shape[1]='x' is not possible; wanted a whole number"),
-        ("train.schedule=linear", "wanted one of 'cosine', 'constant' or 'halving'"),
+        (
+            "train.schedule=linear",
+            "wanted one of 'cosine', 'constant', 'halving' or 'reduce_on_plateau'",
+        ),
         ("name=other", "name=other differs from the job's folder tiny"),
     ],
 )
