@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("stop", commands.stop, "ask a run to save and stop, and wait for it"),
         ("logs", commands.logs, "output of the driver and the workers, ledger in plain words"),
         ("report", commands.report, "write the report of a run again"),
+        ("predict", commands.predict, "write what a run's model makes of the job's test data"),
     )
     for name, function, text in simple:
         command = _add_command(subparsers, name, text)
@@ -69,6 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--timeout", type=float, default=60.0, help="longest wait in seconds (60)"
             )
+        elif name == "predict":
+            command.add_argument("--data", help="data folder; default: the run's own")
+            command.add_argument("--out", type=Path, help="default: predictions/ in the run")
         elif name == "logs":
             command.add_argument(
                 "-f", "--follow", action="store_true", help="wait for more until the driver ends"

@@ -223,6 +223,22 @@ def drills(args: Namespace, clock: Clock) -> int:
     return 1 if any(row.misses for row in rows) else 0
 
 
+def predict(args: Namespace, clock: Clock) -> int:
+    """Write what a run's model makes of the job's unlabelled data."""
+    from runner.predict import predict as predict_with
+    from runner.submit import find_data
+
+    run = _find(args)
+    resolved = read_resolved(run.job_yaml)
+    if args.data is not None:
+        data = resolved.spec.data.model_copy(update={"path": args.data})
+        resolved = replace(resolved, spec=resolved.spec.model_copy(update={"data": data}))
+    job = find_data(resolved.spec.name, resolved, args.runs_dir)
+    folder = args.out or run.path / "predictions"
+    sys.stdout.write(f"{predict_with(run, job, folder)}\n")
+    return 0
+
+
 def _find(args: Namespace) -> RunFolder:
     return find_run(args.runs_dir, args.run or args.run_option)
 

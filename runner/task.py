@@ -141,6 +141,16 @@ class Task(ABC, Generic[ConfigT]):
         """Return what the best constant prediction scores in `summarize`'s terms; {} if unknown."""
         return {}
 
+    def predict(self, model: nn.Module, folder: Path) -> str:
+        """Write what the model makes of unlabelled data into `folder`; return a sentence on it.
+
+        Called in eval mode without gradients, by `make predict`. Optional.
+
+        Raises:
+            DataError: there is nothing to predict, or it cannot be read.
+        """
+        raise NotImplementedError
+
     # -- what preflight may ask; every answer is optional, see docs/PREFLIGHT.md -----------------
 
     def data_files(self) -> DataFiles | None:

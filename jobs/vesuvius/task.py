@@ -19,10 +19,11 @@ from jobs.vesuvius.augment import Augmentation
 from jobs.vesuvius.catalogue import TABLE, Catalogue, read_catalogue
 from jobs.vesuvius.config import Config
 from jobs.vesuvius.data import SurfacePatches, as_trained
-from jobs.vesuvius.generate import ensure_generated
+from jobs.vesuvius.generate import TEST_IMAGES, ensure_generated
 from jobs.vesuvius.losses import SurfaceLoss
 from jobs.vesuvius.metrics import best_constant_dice
 from jobs.vesuvius.model import build_unet
+from jobs.vesuvius.prediction import SUBMISSION, write_predictions
 from jobs.vesuvius.split import Split, evenly_spaced, split_volumes
 from jobs.vesuvius.validation import Crop, score_crop, validation_crop
 from jobs.vesuvius.volumes import BACKGROUND, SURFACE, UNLABELLED, load_volume
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 #: Volumes whose voxels `prepare` decodes; the others are checked when they are first loaded.
 DEEP_CHECKS = 3
 
-SCORES = ("val_loss", "dice", "surface_dice")
+SCORES = ("val_loss", "dice", "surface_dice", "topo_score", "voi_score", "competition_score")
 
 
 class VesuviusTask(Task[Config]):
@@ -46,6 +47,7 @@ class VesuviusTask(Task[Config]):
     def __init__(self, config: Config, context: TaskContext) -> None:
         super().__init__(config, context)
         folder = context.data_dir or ensure_generated(config.generated, context.cache_dir)
+        self._folder = folder
         self._split = split_volumes(
             read_catalogue(folder, config.patch_size).volumes, config.validation
         )
@@ -100,7 +102,7 @@ class VesuviusTask(Task[Config]):
 
     def summarize(self, items: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the mean of each score over the volumes where it is defined."""
-        found = {name: [item[name] for item in items if item[name] is not None] for name in SCORES}
+        found = {n: [i[n] for i in items if i.get(n) is not None] for n in SCORES}
         return {name: float(np.mean(values)) for name, values in found.items() if values}
 
     def trivial_metrics(self) -> Metrics:
@@ -109,6 +111,12 @@ class VesuviusTask(Task[Config]):
         scores = [best_constant_dice(crop.label[0, 0].numpy()) for crop in crops]
         known = [score for score in scores if score is not None]
         return {"dice": float(np.mean(known))} if known else {}
+
+    def predict(self, model: nn.Module, folder: Path) -> str:
+        """Write a mask for each test volume in the competition's layout; see `prediction`."""
+        source = self._folder / TEST_IMAGES
+        written = write_predictions(model, source, folder, self.config, self.context.device)
+        return f"{len(written)} masks of {source} in {folder}, and all of them in {SUBMISSION}"
 
     def data_files(self) -> DataFiles:
         """Return the image files of both sides; the catalogue refuses unreadable ones."""

@@ -13,6 +13,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
+from jobs.vesuvius.competition import competition_score
 from jobs.vesuvius.config import Config
 from jobs.vesuvius.data import normalised
 from jobs.vesuvius.distance import signed_distance
@@ -47,23 +48,34 @@ def validation_crop(volume: LoadedVolume, config: Config) -> Crop:
     )
 
 
-def score_crop(
-    model: nn.Module, crop: Crop, loss: SurfaceLoss, config: Config, device: torch.device
-) -> Mapping[str, float | str | None]:
-    """Return `val_loss`, `dice`, `surface_dice` and the volume's id; None where undefined."""
-    logits = sliding_window_inference(
-        crop.image.to(device),
+def logits_of(model: nn.Module, image: torch.Tensor, config: Config) -> torch.Tensor:
+    """Return one logit a voxel for a BCDHW image of any size, window by window."""
+    logits: torch.Tensor = sliding_window_inference(
+        image,
         roi_size=config.patch_size,
         sw_batch_size=config.validation.windows_per_forward,
         predictor=model,
         overlap=config.validation.overlap,
         mode="gaussian",
     )
+    return logits
+
+
+def score_crop(
+    model: nn.Module, crop: Crop, loss: SurfaceLoss, config: Config, device: torch.device
+) -> Mapping[str, float | str | None]:
+    """Return `val_loss`, the scores of `SCORES` and the volume's id; None where undefined."""
+    logits = logits_of(model, crop.image.to(device), config)
     value = loss(logits, crop.label.to(device), crop.distance.to(device))
     predicted, label = (logits > 0)[0, 0].cpu().numpy(), crop.label[0, 0].numpy()
+    surface = surface_dice(predicted, label, config.validation.surface_tolerance)
+    score = competition_score(predicted, label, surface)
     return {
         "volume_id": crop.volume_id,
         "val_loss": float(value.item()),
         "dice": dice(predicted, label),
-        "surface_dice": surface_dice(predicted, label, config.validation.surface_tolerance),
+        "surface_dice": surface,
+        "topo_score": score.topo,
+        "voi_score": score.voi,
+        "competition_score": score.score,
     }

@@ -14,7 +14,7 @@ from torch import nn
 
 from jobs.vesuvius.config import Config
 from jobs.vesuvius.metrics import best_constant_dice, dice, surface_dice
-from jobs.vesuvius.task import TASK, VesuviusTask
+from jobs.vesuvius.task import SCORES, TASK, VesuviusTask
 from runner.spec import TrainConfig
 from runner.spec_reader import read_spec
 from runner.task import TaskContext
@@ -58,7 +58,10 @@ def summary(given: VesuviusTask, model: nn.Module) -> dict[str, float]:
 
 def test_validation_reports_loss_dice_and_surface_dice(tmp_path: Path) -> None:
     scores = summary(task(tmp_path), Grey())
-    assert set(scores) == {"val_loss", "dice", "surface_dice"}
+    assert set(scores) == set(SCORES)
+    parts = (scores["topo_score"], scores["surface_dice"], scores["voi_score"])
+    weighted = 0.30 * parts[0] + 0.35 * parts[1] + 0.35 * parts[2]
+    assert scores["competition_score"] == pytest.approx(weighted)
     assert scores["dice"] > 0.95
     assert scores["surface_dice"] > 0.95
 
