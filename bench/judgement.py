@@ -91,7 +91,8 @@ def _injected(log: Log) -> Iterable[dict[str, Any]]:
             "id": log.id,
             "half": log.half,
             "fault": fault,
-            "is_actionable": fault != HEALING,
+            "is_actionable": fault not in HEALING,
+            "is_visible": case.is_visible,
             "latency": {name: _latency(found, case.onset) for name, found in alarms.items()},
         }
 

@@ -17,12 +17,27 @@ _HEAD = """# Judgement
 Written by `python -m bench.judgement`. Real logs of public repositories, labelled by eye; they are
 not part of this repository. The sources (repositories) are split by a hash of their name:
 thresholds may be tuned on one half, the other is for reporting. While the detectors were first
-written both halves were looked at, so *held-out* is not blind for this version: expect somewhat
-worse on logs never seen.
+written and mended both halves were looked at, so *held-out* is not blind for this version: expect
+somewhat worse on logs never seen. *What logs never seen showed* has the little that is.
 
 An *act* is a verdict that is carried out (rollback, halt); a suspicion is told and costs nothing.
 *Hit*: an act at or after the onset. The rules of other projects are re-implemented from their
 published defaults (`bench/peer_rules.py`), each alarm counted as an act.
+"""
+
+
+_SEEN = """Of these, the faults that a person would see (`bench/injections.py` says which): share
+acted on, and the median, the 90th percentile and the worst latency.
+"""
+
+_BLIND = """## What logs never seen showed
+
+Eight more logs of public repositories, labelled before they were judged, 598 records in all, once:
+a NaN burst was acted on within 3 records, six runs without a fault that calls for an act were left
+alone, and one that stood at ln 2 from its fifth epoch on was missed. It showed that two outliers
+among its validations hid that they were flat; mended since, so this log is blind no more. Few as
+they are, they bound little: no false alarm in 464 healthy records is no proof of less than one in
+10,000.
 """
 
 
@@ -39,8 +54,10 @@ def page(result: Mapping[str, Any]) -> str:
             _table({rule: _real_row(rule, mine) for rule in _rules(real)}, _REAL_COLUMNS),
             "Faults put into healthy logs: share acted on (median latency in records).\n",
             _table({rule: _fault_row(rule, faults) for rule in _rules(real)}, _faults(injected)),
+            _SEEN,
+            _table({rule: _seen_row(rule, faults) for rule in _rules(real)[:1]}, _faults(injected)),
         ]
-    parts += ["## What was misjudged\n", _misjudged(real)]
+    parts += ["## What was misjudged\n", _misjudged(real), _BLIND]
     excerpts = [line for line in real if line["is_excerpt"]]
     hits = [line["id"] for line in excerpts if _is_right(line)]
     parts.append(
@@ -85,6 +102,17 @@ def _fault_row(rule: str, lines: Sequence[Line]) -> list[str]:
         found = [line["latency"][rule] for line in lines if line["fault"] == fault]
         hits = [late for late in found if late is not None]
         late = f" ({median(hits):.0f})" if hits else ""
+        cells.append(f"{len(hits)}/{len(found)}{late}")
+    return cells
+
+
+def _seen_row(rule: str, lines: Sequence[Line]) -> list[str]:
+    cells = []
+    for fault in _faults(lines):
+        mine = [line for line in lines if line["fault"] == fault and line["is_visible"]]
+        found = [line["latency"][rule] for line in mine]
+        hits = sorted(late for late in found if late is not None)
+        late = f" ({median(hits):.0f}, {hits[9 * len(hits) // 10]}, {hits[-1]})" if hits else ""
         cells.append(f"{len(hits)}/{len(found)}{late}")
     return cells
 

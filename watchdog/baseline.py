@@ -97,7 +97,8 @@ class Baseline:
 
     def _reference(self, step: int) -> float:
         if self.slope < 0:
-            return max(self.level, self.recent)
+            is_curved = self.slope * self.span_steps < -self.noise
+            return max(self.level, self.recent) if is_curved else self.level
         return self._expected(step, self.slope)
 
     def _expected(self, step: int, slope: float) -> float:

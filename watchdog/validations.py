@@ -20,7 +20,7 @@ from watchdog.trend import progress
 _STANDARD_ERRORS = 3.0
 #: Chosen: a rate that is cut to nothing still moves a validation by a few parts in ten thousand,
 #: ever the same way; that is no progress (measured on the vesuvius job: 0.6011 to 0.6013).
-_LEAST_MOVE = 0.001
+LEAST_MOVE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ def series(checks: Sequence[Validation]) -> list[tuple[int, float]]:
 def is_moving(checks: Sequence[Validation]) -> bool:
     """Whether a loss surely falls or a metric surely moves, between the halves."""
     fell, moved = [v for _, v in losses(checks)], [v for _, v in metrics(checks)]
-    if len(fell) >= 4 and progress(fell).is_surely_above(_LEAST_MOVE, _STANDARD_ERRORS):
+    if len(fell) >= 4 and progress(fell).is_surely_above(LEAST_MOVE, _STANDARD_ERRORS):
         return True
     if len(moved) < 4:
         return False
     metric = progress(moved)
-    return abs(metric.fall) > _LEAST_MOVE + _STANDARD_ERRORS * metric.error
+    return abs(metric.fall) > LEAST_MOVE + _STANDARD_ERRORS * metric.error
 
 
 def is_improving_since(checks: Sequence[Validation], step: int) -> bool:

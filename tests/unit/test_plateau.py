@@ -149,3 +149,40 @@ def test_a_rate_far_below_its_schedule_is_not_taken_for_annealing(
         if step % 50 == 0:
             records.append(evaluation(step, val_loss=4.0 * min(step, 150) ** -0.3))
     assert bool(verdicts_of(observe_all(core, records))) is is_acted_on
+
+
+def chance_level(step: int) -> float:
+    """Return a loss that stands at ln 2 but for its last digits, as a real run did."""
+    return 0.6931 + 0.004 / step
+
+
+def test_outliers_among_the_validations_do_not_hide_that_they_are_flat() -> None:
+    core = Core(config())
+    records: list[Record] = list(started())
+    for epoch in range(1, 39):
+        odd = {23: 0.72, 34: 0.84}.get(epoch, chance_level(epoch))
+        records.append(dataclasses.replace(report(epoch, chance_level(epoch)), epoch=float(epoch)))
+        records.append(evaluation(epoch, val_loss=odd))
+    assert verdicts_of(observe_all(core, records))[0].cause is Cause.PLATEAU
+
+
+def test_plateau_in_noise_is_told_by_the_progress_before_it() -> None:
+    noise = noisy(1.0, 0.08, seed=9)
+    losses = [4.0 * min(s, 500) ** -0.3 * noise(0, s) for s in range(1, 1800)]
+    assert 800 <= verdicts(losses)[0].step <= 1600
+    assert verdicts(losses, stalled_ratio=0.01) == []
+
+
+def test_loss_down_to_a_thousandth_of_its_start_has_converged() -> None:
+    noise = noisy(1.0, 0.08, seed=9)
+    losses = [4.0 * min(s, 500) ** -1.7 * noise(0, s) for s in range(1, 1800)]
+    assert verdicts(losses) == []
+    assert verdicts(losses, converged_ratio=0.0) != []
+
+
+def test_log_of_a_resumed_run_is_no_run_that_never_learned() -> None:
+    flat = [1.0 + 0.002 * (s % 3) for s in range(45)]
+    young = [report(50 * s, loss) for s, loss in enumerate(flat, start=1)]
+    old = [report(100_000 + 50 * s, loss) for s, loss in enumerate(flat, start=1)]
+    acted = [verdicts_of(observe_all(Core(config()), [*started(), *run])) for run in (young, old)]
+    assert [bool(found) for found in acted] == [True, False]

@@ -154,3 +154,16 @@ def test_partial_recovery_is_no_recovery() -> None:
     (verdict,) = verdicts_of(judge([x * noise(0, i) for i, x in enumerate(shape)]))
     assert verdict.cause is Cause.SPIKE
     assert 100 <= verdict.onset_step <= 104
+
+
+def test_second_spike_while_the_first_heals_gets_its_own_patience() -> None:
+    twice = [*healing()[:20], *healing(), *calm(60)]
+    concluded = judge([*calm(100), *twice])
+    assert verdicts_of(concluded) == []
+    assert lines_of(concluded, "suspect")[-1]["status"] == "recovered"
+
+
+def test_second_spike_that_stays_up_is_acted_on_in_its_own_patience() -> None:
+    (verdict,) = verdicts_of(judge([*calm(100), *healing()[:20], *high(40)]))
+    assert verdict.onset_step == 101
+    assert verdict.step - 120 < 34

@@ -1,9 +1,10 @@
 """A run that has stopped improving although its learning rate would let it, or never began to.
 
-*Stalled*: the loss surely moved by less than is worth waiting for, over a large share of the run,
-and no validation moves either. The test is one of equivalence: where the noise is too large to tell
-it stays silent. Must not fire while the rate warms up or has annealed, on slow improvement, or on a
-run that has reached its target.
+*Stalled*: over a large share of the run the loss surely moved by less than is worth waiting for, or
+by less than a small part of what it fell before in a stretch as long on a logarithmic scale; and no
+validation moves either. Both tests are of equivalence: where the noise is too large to tell they
+stay silent. Must not fire while the rate warms up or has annealed, on slow improvement, or on a run
+that has reached its target or has converged.
 
 *Never learned*: after many steps the second half of the whole run is no better than the first but
 for the noise. Here the schedule is no excuse, and noise is none either: a run that learns falls by
@@ -33,6 +34,7 @@ from watchdog.findings import Cadence, Finding, Level
 from watchdog.records import Cause
 from watchdog.settings import DetectorConfig
 from watchdog.signals import Signals
+from watchdog.slowdown import slowdown
 from watchdog.trend import (
     Progress,
     kendall_z,
@@ -42,7 +44,7 @@ from watchdog.trend import (
     robust_progress,
     scale,
 )
-from watchdog.validations import Validation, is_moving, metrics, series
+from watchdog.validations import LEAST_MOVE, Validation, is_moving, metrics, series
 
 CADENCE = Cadence.BLOCK
 
@@ -51,6 +53,8 @@ _BLOCKS = 16
 _STANDARD_ERRORS = 2.5
 #: Windows that are tried, as multiples of the least: a longer one is less noisy.
 _WINDOWS = (1.0, 1.5, 2.0)
+#: Newest shares of the run whose fall is compared with that of the stretch before.
+_SHARES = (0.4, 0.5, 0.6)
 #: Chosen: two-sided 95 %; what a run that learns shows long before its loss is called stuck.
 _LEARNED_ERRORS = 2.0
 
@@ -99,6 +103,21 @@ class Config(DetectorConfig):
     )
     learning_records: int = Field(
         40, ge=8, le=1024, description="Least records after which a run must have learned."
+    )
+    stalled_ratio: float = Field(
+        0.33,
+        gt=0,
+        lt=1,
+        description="Share of its earlier fall, by the logarithm of the step, that a run must "
+        "surely keep below to have stalled. Measured: healthy runs show 0.35 and more; runs made "
+        "flat 0.01 to 0.3 by thrice the steps, where their noise lets anything be told.",
+    )
+    converged_ratio: float = Field(
+        0.001,
+        ge=0,
+        lt=1,
+        description="A positive loss down to this share of its start has converged: it is flat "
+        "because little is left.",
     )
     saturated_metric: float = Field(
         0.97,
@@ -155,7 +174,7 @@ def _never_learned(signals: Signals, config: Config) -> Finding | None:
     whole = signals.curve.blocks
     if signals.stride == 1 or min(signals.age_steps, signals.comparable_steps) < records:
         return None
-    if len(whole) < 8 or not signals.start:
+    if len(whole) < 8 or not signals.start or not _is_whole(whole):
         return None
     newest = [block.loss for block in whole[len(whole) // 2 :]]
     start = median(signals.start)
@@ -170,7 +189,7 @@ def _never_learned(signals: Signals, config: Config) -> Finding | None:
     if halves.fall > config.min_learned_ratio and kendall_z(grouped) < -_LEARNED_ERRORS:
         return None
     checks = signals.validations
-    if is_moving(list(checks)) or _is_converged(newest[-1], list(checks), config):
+    if is_moving(list(checks)) or _is_converged(signals, newest[-1], list(checks), config):
         return None
     return _finding(
         best_step=_newest_best([(b.last_step, b.loss) for b in whole]),
@@ -180,6 +199,12 @@ def _never_learned(signals: Signals, config: Config) -> Finding | None:
         what=f"loss {median(newest):.4g} is no better than the first {len(signals.start)} were, "
         f"{start:.4g}, after {signals.age_steps} records, and shows no trend: nothing was learned",
     )
+
+
+def _is_whole(blocks: Sequence[Block]) -> bool:
+    """Whether the log begins near the start of the run: a resumed run has learned before."""
+    first, last = blocks[0].first_step, blocks[-1].last_step
+    return first <= last - first
 
 
 def _flat_loss(signals: Signals, config: Config) -> Finding | None:
@@ -192,6 +217,32 @@ def _flat_loss(signals: Signals, config: Config) -> Finding | None:
         found = _flat_window(signals, math.ceil(share * count), config)
         if found is not None:
             return found
+    return _slower(signals, count, config) if signals.excursion is None else None
+
+
+def _slower(signals: Signals, count: int, config: Config) -> Finding | None:
+    """Judge by the run's own earlier progress; windows are shares of what can be compared."""
+    blocks = [b for b in signals.curve.blocks if b.first_step > signals.since_step]
+    for share in _SHARES:
+        window = blocks[round(len(blocks) * (1 - share)) :]
+        if len(window) * signals.curve.size < count:
+            continue
+        found = slowdown(blocks, share, _LEARNED_ERRORS)
+        least, ratio = config.min_improvement_ratio, config.stalled_ratio
+        if found is None or not found.is_stalled(ratio, least, _STANDARD_ERRORS):
+            continue
+        checks = [v for v in signals.validations if v.step >= window[0].first_step]
+        if is_moving(checks) or _is_converged(signals, window[-1].loss, checks, config):
+            return None
+        return _finding(
+            best_step=_newest_best(_block_ends(signals.curve.blocks, len(window) // _BLOCKS)),
+            moved=found.newest,
+            least=config.stalled_ratio,
+            setting="stalled_ratio",
+            what=f"loss fell by {found.newest.fall:.2%} (standard error {found.newest.error:.2%}) "
+            f"between the halves of the newest {share:.0%} of the run, where the stretch before "
+            f"it fell by {found.earlier_fall:.2%}",
+        )
     return None
 
 
@@ -206,7 +257,7 @@ def _flat_window(signals: Signals, count: int, config: Config) -> Finding | None
     if not moved.is_surely_flat(config.min_improvement_ratio, _STANDARD_ERRORS):
         return None
     checks = [v for v in signals.validations if v.step >= window[0].first_step]
-    if is_moving(checks) or _is_converged(window[-1].loss, checks, config):
+    if is_moving(checks) or _is_converged(signals, window[-1].loss, checks, config):
         return None
     return _finding(
         best_step=_newest_best(_block_ends(signals.curve.blocks, len(newest) // _BLOCKS)),
@@ -226,11 +277,14 @@ def _flat_validation(signals: Signals, config: Config) -> Finding | None:
     found = series(checks)
     if len(found) < count or not _is_long(signals, checks, config) or is_moving(checks):
         return None
-    moved = progress([value for _, value in found])
+    values = [value for _, value in found]
+    moved = min(progress(values), robust_progress(values), key=lambda p: p.error)
     if not moved.is_surely_flat(config.min_improvement_ratio, _STANDARD_ERRORS):
         return None
     since = [b.loss for b in signals.curve.blocks if b.first_step > checks[0].step]
-    if _is_falling(since) or _is_converged(since[-1] if since else math.inf, checks, config):
+    if _is_falling(since) or _is_converged(
+        signals, since[-1] if since else math.inf, checks, config
+    ):
         return None
     return _finding(
         best_step=_newest_best(found),
@@ -275,11 +329,19 @@ def _is_long(signals: Signals, checks: Sequence[Validation], config: Config) -> 
 
 
 def _is_falling(values: Sequence[float]) -> bool:
-    return len(values) >= 4 and progress(values).is_surely_above(0.0, _LEARNED_ERRORS)
+    if len(values) < 4:
+        return False
+    moved = progress(values)
+    return moved.fall > LEAST_MOVE and moved.is_surely_above(0.0, _LEARNED_ERRORS)
 
 
-def _is_converged(loss: float, checks: Sequence[Validation], config: Config) -> bool:
+def _is_converged(
+    signals: Signals, loss: float, checks: Sequence[Validation], config: Config
+) -> bool:
     if config.target_loss is not None and loss <= config.target_loss:
+        return True
+    start = median(signals.start) if signals.start else 0.0
+    if 0 < loss <= config.converged_ratio * start:
         return True
     best = max((value for _, value in metrics(checks)), default=-math.inf)
     if config.saturated_metric <= best <= 1 or 100 * config.saturated_metric <= best <= 100:

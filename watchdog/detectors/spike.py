@@ -33,6 +33,12 @@ from watchdog.validations import is_improving_since
 
 #: The third largest stray is usual: the first two may be a schedule's, or a spike that healed.
 _RARE = 3
+#: A level this far below its forecast is a run that falls, and says nothing of how it strays.
+_FALLING = 2.0
+#: Neighbouring losses that are more than an outlier.
+_FEW = 3
+#: A loss down to this share of its peak, that rises by the same share of that, is a second spike.
+_DOWN = 0.5
 #: Losses that say where a falling run is now.
 _RECENT = 8
 #: Losses further than this from their median, in standard deviations, are drawn to its edge.
@@ -68,11 +74,18 @@ class Config(DetectorConfig):
         ge=1,
         description="How much further than ever while healthy the level must stray to be a shift.",
     )
+    young_wander_ratio: float = Field(
+        2.0, ge=1, description="The same while fewer than twice min_wander levels are known."
+    )
     min_wander: int = Field(
-        16, ge=1, le=256, description="Levels known before a run's own wander is believed."
+        8, ge=1, le=256, description="Levels known before a run's own wander is believed."
     )
     patience_steps: int = Field(
-        32, ge=4, le=1024, description="Steps from the onset that a loss has to come back."
+        30,
+        ge=4,
+        le=1024,
+        description="Steps from the onset that a loss has to come back. Two less than a verdict "
+        "may take: the first of a rise may be within the noise.",
     )
     max_patience: int = Field(
         8, ge=1, le=16, description="Patiences that a loss on its way back gets at most."
@@ -164,12 +177,13 @@ def _level_limit(signals: Signals, config: Config) -> float:
 
     A run that has shown little yet is given the whole band.
     """
-    strays = sorted(signals.wander)
-    usual = strays[-_RARE] if len(strays) >= 2 * config.min_wander else max(strays, default=0.0)
-    wander = config.wander_ratio * usual
-    if len(signals.wander) < config.min_wander:
-        return max(config.band_sigmas, wander)
-    return max(config.level_sigmas, wander)
+    strays = sorted(stray for stray in signals.wander if stray > -_FALLING)
+    count = len(strays)
+    usual = strays[-_RARE] if count >= 4 * config.min_wander else max(strays, default=0.0)
+    if count < config.min_wander:
+        return max(config.band_sigmas, config.wander_ratio * usual)
+    ratio = config.wander_ratio if count >= 2 * config.min_wander else config.young_wander_ratio
+    return max(config.level_sigmas, ratio * usual)
 
 
 def _follow(
@@ -201,11 +215,32 @@ def _is_back(excesses: Sequence[float], limit: float, config: Config) -> bool:
 
 
 def _is_stuck(excesses: Sequence[float], limit: float, config: Config) -> bool:
-    """Whether patience is spent with the loss still up, and not on its way down."""
+    """Whether patience is spent with the loss still up, and not on its way down.
+
+    A second spike while the first heals is given the same patience.
+    """
     count = len(excesses)
     if count < config.patience_steps or not _is_high(excesses, limit, config):
         return False
-    return count >= config.max_patience * config.patience_steps or not _is_healing(excesses, config)
+    if count >= config.max_patience * config.patience_steps:
+        return True
+    newest = excesses[-config.patience_steps :]
+    if max(newest[_FEW:]) >= config.suspect_sigmas and _is_renewed(excesses, config):
+        return False
+    return not _is_healing(excesses, config)
+
+
+def _is_renewed(excesses: Sequence[float], config: Config) -> bool:
+    """Whether the loss was at less than half of its peak and rose again within the patience."""
+    start = max(2 * _FEW, len(excesses) - config.patience_steps + 1)
+    peak = max(excesses[: start - _FEW])
+    for at in range(start, len(excesses) - _FEW + 1):
+        peak = max(peak, excesses[at - _FEW])
+        before, after = median(excesses[at - _FEW : at]), median(excesses[at : at + _FEW])
+        least = max(config.suspect_sigmas, _DOWN * _DOWN * peak)
+        if before <= _DOWN * peak and after >= before + least:
+            return True
+    return False
 
 
 def _is_high(excesses: Sequence[float], limit: float, config: Config) -> bool:
