@@ -61,6 +61,9 @@ class Learner:
         self.optimizer.state.clear()
 
     def weights_norm(self) -> float:
-        """Return the norm of all weights, to the last bit."""
-        weights = [t for t in self.model.state_dict().values() if t.is_floating_point()]
-        return float(torch.nn.utils.get_total_norm(weights))
+        """Return the norm of all parameters, to the last bit: what is equal on all ranks.
+
+        Buffers are not: each rank gathers its own running statistics of a batch norm.
+        """
+        parameters = [p.detach() for p in self.model.parameters()]
+        return float(torch.nn.utils.get_total_norm(parameters))

@@ -158,7 +158,7 @@ class Config(Section):
         """Return the terms with their weights."""
         terms = (
             LossTerm("l1", self.loss.l1, formula="mean |y - t|"),
-            LossTerm("mse", self.loss.mse, steepest=None, formula="mean (y - t)^2"),
+            LossTerm("mse", self.loss.mse, steepest=4.0, formula="mean (y - t)^2, in [-1, 1]"),
         )
         if self.adversarial_from_step is None:
             return terms

@@ -121,7 +121,7 @@ class Config(Section):
         loss = self.loss
         is_exponential = loss.variance_form == "exponential"
         return (
-            LossTerm("mse", loss.mse, steepest=None, formula="mean (y - t)^2"),
+            LossTerm("mse", loss.mse, steepest=2.0, formula="mean (y - t)^2, both in [0, 1]"),
             LossTerm("l1", loss.l1, formula="mean |y - t|"),
             LossTerm("boundary", loss.boundary, formula="mean |slope y - slope t|"),
             LossTerm(
