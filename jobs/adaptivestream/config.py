@@ -51,6 +51,12 @@ class ModelConfig(Section):
         description="What the decoder doubles five times: the 7x7 grid of the encoder, which gives "
         "224x224 again, or, as in the seed project's bug, its mean, a grid of 1x1: 32x32.",
     )
+    head_std: float = Field(
+        0.01,
+        ge=0,
+        description="Standard deviation of the heads' first weights. Small, so that the first "
+        "answer is near 'do not know'; at 1.4 some first logits are beyond 17.",
+    )
 
 
 class LossConfig(Section):

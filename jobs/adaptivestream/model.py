@@ -33,8 +33,8 @@ class PetNet(nn.Module):
         self.class_head = nn.Linear(channels[-1], config.classes)
         self._is_pooled = config.model.decoder_input == "pooled"
         self.apply(_initialise)
-        for head in (self.mask_head, self.class_head):  # no ReLU follows: begin near "don't know"
-            nn.init.normal_(head.weight, std=0.01)
+        for head in (self.mask_head, self.class_head):  # no ReLU follows
+            nn.init.normal_(head.weight, std=config.model.head_std)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the logits of the mask and of the class."""

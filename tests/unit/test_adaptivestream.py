@@ -327,7 +327,7 @@ def test_a_drawn_pet_has_all_three_kinds_of_pixels_and_is_repeatable() -> None:
     assert np.array_equal(np.asarray(image), np.asarray(again))
 
 
-@pytest.mark.parametrize("variant", [None, "full", "underflow", "mismatch", "quick"])
+@pytest.mark.parametrize("variant", [None, "full", "underflow", "overflow", "mismatch", "quick"])
 def test_every_variant_of_the_job_file_is_valid(variant: str | None) -> None:
     assert isinstance(read_spec("adaptivestream", variant=variant).task_config, Config)
 
