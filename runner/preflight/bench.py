@@ -163,6 +163,8 @@ class Bench:
         """Return a model with the weights a run starts with, in training mode."""
         try:
             return self.new_model()
+        except Unavailable:
+            raise
         except Exception as error:
             raise Unavailable("the model cannot be built; see shapes") from error
 

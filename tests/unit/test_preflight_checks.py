@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
+from runner.job import Job
+from runner.preflight.bench import Bench
 from runner.preflight.checks import CHECKS
 from runner.preflight.checks.files import duplicates
 from runner.preflight.checks.lr_range import judge, rate_at
@@ -17,7 +19,9 @@ from runner.preflight.checks.versions import unmet
 from runner.preflight.constant import best_constant_losses
 from runner.preflight.findings import Level
 from runner.preflight.grid import agreement, ramp
+from runner.preflight.running import run_check
 from runner.preflight.structure import neighbour_correlation, spectral_flatness
+from runner.spec_reader import read_spec
 from tests.unit.preflight_job import bench, found, level_of
 
 
@@ -205,3 +209,15 @@ def test_room_on_the_disk_is_compared_with_the_checkpoints(
     [finding] = found("disk", given)
     assert finding.level is Level.FAIL
     assert "5 checkpoints" in finding.text
+
+
+def test_a_job_with_a_loop_of_its_own_is_not_refused_for_what_only_a_run_can_try(
+    tmp_path: Path,
+) -> None:
+    resolved = read_spec("plain_loop")
+    job = Job(resolved.spec, resolved.task_config, None, str(tmp_path))
+    own = Bench(job, tmp_path)
+    for check in ("samples", "shapes", "gradients", "floor"):
+        (finding,) = run_check(check, own).findings
+        assert finding.level is Level.UNCHECKED
+        assert "a loop of its own" in finding.text

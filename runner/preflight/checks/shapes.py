@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from runner.preflight.bench import Bench, Forward
+from runner.preflight.bench import Bench, Forward, Unavailable
 from runner.preflight.findings import Finding, failed, passed, warned
 from runner.state import tensors_of
 
@@ -21,6 +21,8 @@ def check(bench: Bench) -> Iterator[Finding]:
     """Run the model once and compare the shapes it met."""
     try:
         parameters = sum(p.numel() for p in bench.new_model().parameters())
+    except Unavailable:
+        raise
     except Exception as error:
         yield failed(
             f"the model cannot be built: {type(error).__name__}: {error}",
