@@ -12,10 +12,10 @@ SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
-export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT NAME FROM
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT A B C D NAME FROM
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
-.PHONY: help setup setup-servers submit preflight predict resume stop status logs list report replay drills \
+.PHONY: help setup setup-servers submit preflight predict compare resume stop status logs list report replay drills \
 	new-job fmt lint type test test-fast test-ray check bench deploy-files monitoring clean
 
 help: ## print this list
@@ -52,6 +52,9 @@ new-job: $(STAMP) ## a new folder under jobs/ that runs at once: NAME=my_job [FR
 
 drills: $(STAMP) ## the game day: every fault against a small job, one table [ONLY=kill,hang JSON=1]
 	@$(PY) -m runner drills $${ONLY:+--only "$$ONLY"} $${JSON:+--json} $(RUNS_OPTION)
+
+compare: $(STAMP) ## runs side by side, and a page with their curves: A= B= [C= D= OUT=page.html JSON=1]
+	@$(PY) -m runner compare "$$A" "$$B" $${C:+"$$C"} $${D:+"$$D"} $${OUT:+--out "$$OUT"} $${JSON:+--json} $(RUNS_OPTION)
 
 predict: $(STAMP) ## write what a run's model makes of the job's test data: RUN= [DATA= OUT=]
 	@$(PY) -m runner predict --run "$$RUN" $${DATA:+--data "$$DATA"} $${OUT:+--out "$$OUT"} $(RUNS_OPTION)

@@ -77,6 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "-f", "--follow", action="store_true", help="wait for more until the driver ends"
             )
+    compared = _add_command(subparsers, "compare", "two or more runs side by side")
+    compared.set_defaults(run_command=commands.compare)
+    compared.add_argument("run", nargs="+", metavar="RUN", help="names of the runs")
+    compared.add_argument("--out", type=Path, help="the page; default: runs/comparisons/")
+    _add_json(compared)
     runs = _add_command(subparsers, "list", "all runs, the latest first")
     runs.set_defaults(run_command=commands.list_all)
     _add_json(runs)

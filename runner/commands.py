@@ -39,7 +39,7 @@ from runner.runs import RunFolder, check_run_name, create_run, find_run, list_ru
 from runner.spec import worker_bounds
 from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
-from watchdog.errors import RunLocked, WatchkeeperError
+from watchdog.errors import RunLocked, SpecError, WatchkeeperError
 
 if TYPE_CHECKING:
     from runner.job import Job
@@ -221,6 +221,24 @@ def drills(args: Namespace, clock: Clock) -> int:
     else:
         sys.stdout.write(markdown(rows) if args.markdown else text(rows))
     return 1 if any(row.misses for row in rows) else 0
+
+
+def compare(args: Namespace, clock: Clock) -> int:
+    """Put runs side by side, and write a page with their curves."""
+    from runner.compare import compare_runs, comparison_json, show_comparison
+
+    if len(args.run) < 2:
+        raise SpecError("a comparison takes two runs or more; A and B name them")
+    runs = [find_run(args.runs_dir, name) for name in args.run]
+    name = "-against-".join(run.run_id for run in runs)
+    page = args.out or args.runs_dir / "comparisons" / f"{name}.html"
+    found = compare_runs(runs, page)
+    if args.json:
+        sys.stdout.write(to_json_text(comparison_json(found, page)))
+    else:
+        show_comparison(Console(), found)
+        sys.stdout.write(f"page: {page}\n")
+    return 0
 
 
 def predict(args: Namespace, clock: Clock) -> int:

@@ -18,7 +18,7 @@ from runner.curves import CurveBuilder, Curves
 from runner.rank_times import RankTime, RankTimes
 from runner.runs import RunFolder
 from watchdog.goodput import Accountant
-from watchdog.records import CheckpointSaved, Record, StepReport, record_from_json
+from watchdog.records import AttemptStarted, CheckpointSaved, Record, StepReport, record_from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class Evidence:
     first_t_s: float | None
     last_t_s: float | None
     bad_lines: int
+    dataset_size: int | None = None
 
 
 def read_evidence(run: RunFolder) -> Evidence:
@@ -61,6 +62,7 @@ def read_evidence(run: RunFolder) -> Evidence:
         first_t_s=trace.first_t_s,
         last_t_s=trace.last_t_s,
         bad_lines=trace.bad_lines + ledger.count(None),
+        dataset_size=trace.dataset_size,
     )
 
 
@@ -75,6 +77,7 @@ class _Trace:
         self.first_t_s: float | None = None
         self.last_t_s: float | None = None
         self.bad_lines = 0
+        self.dataset_size: int | None = None
 
     def observe(self, line: Mapping[str, Any] | None) -> None:
         record = _record(line)
@@ -89,6 +92,8 @@ class _Trace:
             self.rank_times.observe(record)
         elif isinstance(record, CheckpointSaved):
             self.checkpoints.append(record)
+        elif isinstance(record, AttemptStarted) and isinstance(record.dataset_size, int):
+            self.dataset_size = record.dataset_size
 
 
 #: What is counted or calculated with below. A record with another type there is taken for torn.

@@ -54,13 +54,18 @@ def write_report(run_dir: Path) -> Path:
 
 def render(view: ReportView) -> str:
     """Return the page as HTML."""
+    return render_page("report.html.j2", view, figures(view))
+
+
+def render_page(template: str, view: Any, charts: Mapping[str, Any]) -> str:
+    """Return a page of `templates/` with plotly and its figures inside."""
     environment = Environment(
         loader=PackageLoader("runner", "templates"), autoescape=True, undefined=StrictUndefined
     )
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(
         view=view,
         plotly_js=Markup(get_plotlyjs()),
-        figures_json=Markup(script_json(figures(view))),
+        figures_json=Markup(script_json(charts)),
     )
 
 

@@ -62,11 +62,11 @@ def validation_figure(curves: Curves) -> Figure:
     ):
         found = [(e.step, _number(getattr(e, attribute))) for e in curves.evaluations]
         if any(value is not None for _, value in found):
-            traces.append(_line(found, name, colour, mode="lines+markers") | {"yaxis": axis})
+            traces.append(line(found, name, colour, mode="lines+markers") | {"yaxis": axis})
         old = [(e.step, _number(getattr(e, attribute))) for e in curves.superseded_evaluations]
         if any(value is not None for _, value in old):
             faint = {"yaxis": axis, "opacity": 0.4, "showlegend": False}
-            traces.append(_line(old, f"{name}, superseded", colour, mode="markers") | faint)
+            traces.append(line(old, f"{name}, superseded", colour, mode="markers") | faint)
     second = {
         "title": {"text": "metric"},
         "overlaying": "y",
@@ -113,7 +113,7 @@ def rank_figure(times: Sequence[RankTime]) -> Figure:
     traces = []
     for index, time in enumerate(sorted(slowest, key=lambda time: time.rank)):
         points = list(zip(time.steps, time.means_s, strict=True))
-        traces.append(_line(points, f"rank {time.rank}", f"var:rank{index % 6}"))
+        traces.append(line(points, f"rank {time.rank}", f"var:rank{index % 6}"))
     axis = {"title": {"text": "seconds a step"}, "rangemode": "tozero"}
     return {"data": traces, "layout": {"yaxis": axis}}
 
@@ -124,15 +124,15 @@ def _lines(curves: Curves, quantity: _Quantity) -> list[Figure]:
     traces = []
     for index, branch in enumerate(curves.branches):
         points = [(p.step, _number(quantity.of(p))) for p in thin(branch, MAX_BRANCH_POINTS, keep)]
-        faint = _line(points, "superseded", "var:superseded", width=1.2)
+        faint = line(points, "superseded", "var:superseded", width=1.2)
         faint["line"]["dash"] = "dot"
         traces.append(faint | {"legendgroup": "superseded", "showlegend": index == 0})
     clean = [(p.step, _number(quantity.of(p))) for p in thin(curves.clean, MAX_POINTS, keep)]
-    traces.append(_line(clean, quantity.name, quantity.colour))
+    traces.append(line(clean, quantity.name, quantity.colour))
     return traces if any(y is not None for trace in traces for y in trace["y"]) else []
 
 
-def _line(
+def line(
     points: Sequence[tuple[int, float | None]],
     name: str,
     colour: str,
@@ -140,6 +140,7 @@ def _line(
     width: float = 1.8,
     mode: str = "lines",
 ) -> Figure:
+    """Return one trace of (step, value) points; None is a gap."""
     return {
         "type": "scatter",
         "mode": mode,
@@ -165,7 +166,7 @@ def _nonfinite(curves: Curves) -> list[Figure]:
                 marks.append((point.step, level))
     if not marks:
         return []
-    trace = _line(marks[:MAX_BRANCH_POINTS], "not finite", "var:bad", mode="markers")
+    trace = line(marks[:MAX_BRANCH_POINTS], "not finite", "var:bad", mode="markers")
     trace["marker"] |= {"symbol": "x", "size": 9}
     return [trace | {"hovertemplate": "NaN or infinite"}]
 
