@@ -41,6 +41,9 @@ from watchdog.snapshot import Snapshot
 from watchdog.tally import Tally
 from watchdog.trust import Trust
 
+#: Ends after which nothing verifies an intervention any more.
+_FINAL_STATES = frozenset({"finished", "halted"})
+
 
 class Core:
     """Judges one run over all its attempts."""
@@ -220,8 +223,7 @@ class Core:
             case AttemptEnded():
                 return self._judge.interventions.attempt_ended(record)
             case RunEnded():
-                about = {"state": record.state, "reason": record.reason}
-                return [self._place.line(LedgerKind.RUN_ENDED, about, step=record.step)]
+                return self._run_ended(record)
             case _:
                 return []
 
@@ -240,6 +242,13 @@ class Core:
             "is_resumed": record.is_resumed,
         }
         return [place.line(LedgerKind.RUN_STARTED, about), *out]
+
+    def _run_ended(self, record: RunEnded) -> list[Conclusion]:
+        """Write the end down; one that may be resumed leaves its incident open."""
+        is_final = record.state in _FINAL_STATES
+        closed = self._judge.interventions.run_ended() if is_final else []
+        about = {"state": record.state, "reason": record.reason}
+        return [*closed, self._place.line(LedgerKind.RUN_ENDED, about, step=record.step)]
 
     def _attempt_started(self, record: AttemptStarted) -> list[Conclusion]:
         place = self._place

@@ -110,18 +110,23 @@ class IncidentBook:
         *,
         is_over: bool,
         has_struck_again: bool = False,
+        has_run_ended: bool = False,
     ) -> Closing | None:
         """Close the incident that is open, with its proof if something was done about it."""
         incident, self.incident = self.incident, None
         if incident is None:
             return None
         about = {"cause": incident.cause.value, "incident": incident.id}
-        how = "clean" if is_over else "superseded"
+        how = "clean" if is_over else "run ended" if has_run_ended else "superseded"
         closed = self._place.line(LedgerKind.INCIDENT_CLOSED, {**about, "reason": how})
         if not incident.is_acted_on:
             return Closing(incident, None, (closed,))
         proof = prove(
-            incident, self._place.step, is_over=is_over, has_struck_again=has_struck_again
+            incident,
+            self._place.step,
+            is_over=is_over,
+            has_struck_again=has_struck_again,
+            has_run_ended=has_run_ended,
         )
         proven: dict[str, Any] = {**about, **dataclasses.asdict(proof)}
         if incident.trials:

@@ -200,6 +200,13 @@ class Interventions:
             self.pending = None
         return out
 
+    def run_ended(self) -> list[Conclusion]:
+        """Close what is open with the proof there is: nothing will verify it any more."""
+        closing = self._book.close(
+            hard_sample_rows(self._hard_batches.listed()), is_over=False, has_run_ended=True
+        )
+        return [] if closing is None else list(closing.lines)
+
     def clean_step(self, judged: JudgedStep) -> list[Conclusion]:
         """Count a clean step: towards the end of the recovery, the incident and the charges."""
         self.record.budget.clean_step(judged.step)

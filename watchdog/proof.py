@@ -36,11 +36,18 @@ class Proof:
     reason: str
 
 
-def prove(incident: Incident, step: int, *, is_over: bool, has_struck_again: bool = False) -> Proof:
+def prove(
+    incident: Incident,
+    step: int,
+    *,
+    is_over: bool,
+    has_struck_again: bool = False,
+    has_run_ended: bool = False,
+) -> Proof:
     """Return the proof at `step`.
 
-    Unless `is_over`, another incident came too early to verify; one of the same cause
-    (`has_struck_again`) is proof enough that nothing helped.
+    Unless `is_over`, another incident or the end of the run came too early to verify; one of the
+    same cause (`has_struck_again`) is proof enough that nothing helped.
     """
     forecast = incident.baseline.forecast(step) if incident.baseline is not None else None
     actual = median(incident.losses) if incident.losses else None
@@ -50,6 +57,9 @@ def prove(incident: Incident, step: int, *, is_over: bool, has_struck_again: boo
         reason = f"{_sentence(incident, forecast, actual, helped=helped)}; {cost}"
     elif has_struck_again:
         reason = f"the intervention did not help: the same cause struck again; {cost}"
+    elif has_run_ended:
+        steps = f"{incident.clean_steps} clean steps past the bad step"
+        reason = f"not verified: the run ended after {steps}; {cost}"
     else:
         reason = f"not verified: another incident came before the bad step was passed; {cost}"
     return Proof(

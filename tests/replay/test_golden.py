@@ -6,7 +6,7 @@ import pytest
 
 from tests.replay.rig import Rig, noisy
 from watchdog.config import WatchdogConfig
-from watchdog.records import Action, Cause
+from watchdog.records import Action, Cause, RunEnded
 
 CALM = noisy(2.2, 0.01, seed=1, tail=0.02)
 
@@ -168,3 +168,18 @@ def test_crash_with_a_rollback_pending_restarts_for_the_same_cause() -> None:
     assert restart.is_numeric
     assert run.lines("attempt_started")[1]["lr_scale"] == 0.5
     assert len(run.lines("incident_opened")) == 1
+
+
+@pytest.mark.parametrize("ending", ["finished", "halted"])
+def test_run_that_ends_with_an_incident_open_writes_its_proof(ending: str) -> None:
+    run = Rig(nan_burst, 50).play()
+    assert run.lines("proof") == []
+    concluded = run.core.observe(RunEnded(t_s=99.0, attempt=0, step=50, state=ending))
+    kinds = [getattr(c, "kind", "verdict") for c in concluded]
+    assert kinds == ["incident_closed", "proof", "run_ended"]
+
+
+def test_run_that_was_stopped_may_still_prove_that_it_was_healed() -> None:
+    run = Rig(nan_burst, 50).play()
+    stopped = run.core.observe(RunEnded(t_s=99.0, attempt=0, step=50, state="stopped"))
+    assert [getattr(c, "kind", "verdict") for c in stopped] == ["run_ended"]

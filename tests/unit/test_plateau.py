@@ -186,3 +186,9 @@ def test_log_of_a_resumed_run_is_no_run_that_never_learned() -> None:
     old = [report(100_000 + 50 * s, loss) for s, loss in enumerate(flat, start=1)]
     acted = [verdicts_of(observe_all(Core(config()), [*started(), *run])) for run in (young, old)]
     assert [bool(found) for found in acted] == [True, False]
+
+
+def test_log_of_a_resumed_run_is_as_old_as_its_steps_say() -> None:
+    flat = flat_after(300, 1200)
+    old: list[Record] = [report(50_000 + s, loss) for s, loss in enumerate(flat, start=1)]
+    assert verdicts_of(observe_all(Core(config()), [*started(), *old])) == []

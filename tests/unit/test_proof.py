@@ -71,3 +71,12 @@ def test_what_was_superseded_is_not_proven(has_struck_again: bool, words: str) -
     assert not proof.helped
     assert words in proof.reason
     assert proof.seconds_lost is None
+
+
+def test_run_that_ends_too_early_leaves_a_proof_that_says_so() -> None:
+    struck = incident(Cause.SPIKE, [2.1] * 3, clean_steps=3)
+    proof = prove(struck, 53, is_over=False, has_run_ended=True)
+    assert (proof.forecast_loss, proof.actual_loss, proof.helped) == (2.0, 2.1, False)
+    assert proof.reason == (
+        "not verified: the run ended after 3 clean steps past the bad step; 18 steps lost"
+    )

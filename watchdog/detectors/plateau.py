@@ -211,13 +211,19 @@ def _flat_loss(signals: Signals, config: Config) -> Finding | None:
     count = max(
         config.window_records,
         math.ceil(config.window_steps / signals.stride),
-        math.ceil(config.window_ratio * signals.age_steps),
+        math.ceil(config.window_ratio * _age_records(signals)),
     )
     for share in _WINDOWS:
         found = _flat_window(signals, math.ceil(share * count), config)
         if found is not None:
             return found
     return _slower(signals, count, config) if signals.excursion is None else None
+
+
+def _age_records(signals: Signals) -> int:
+    """Return how old the run is in records, those before the log began included."""
+    newest = signals.latest.step if signals.latest is not None else 0
+    return max(signals.age_steps, newest // signals.stride)
 
 
 def _slower(signals: Signals, count: int, config: Config) -> Finding | None:
