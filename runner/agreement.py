@@ -20,6 +20,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from runner.sharing import share
+from runner.state import StateInfo, Tree
+
 #: Chosen: by then the copy of a GPU step's flag has ended; on a CPU the flag is read at once.
 LAG_STEPS = 2
 
@@ -89,9 +92,9 @@ class Doorbell:
 class Council:
     """Gathers small Python objects from all ranks, over a gloo group of its own."""
 
-    def __init__(self) -> None:
-        self._group = None
-        if dist.is_initialized() and dist.get_world_size() > 1:
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        self._group = group
+        if group is None and dist.is_initialized() and dist.get_world_size() > 1:
             self._group = dist.new_group(backend="gloo")
 
     def gather(self, item: Any) -> list[Any]:
@@ -101,3 +104,10 @@ class Council:
         items: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(items, item, group=self._group)
         return items
+
+    def share(self, mine: tuple[Tree, StateInfo] | None) -> tuple[Tree, StateInfo] | None:
+        """Return the state that the first rank with one holds; None if no rank has any."""
+        holders = self.gather(mine is not None)
+        if self._group is None or all(holders) or not any(holders):
+            return mine if all(holders) else None
+        return share(mine, holders.index(True), self._group)

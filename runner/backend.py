@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runner.recovery import AttemptPlan
 from runner.watchdog_link import Watchdog
 from watchdog.errors import RollbackFailed
 from watchdog.records import Outcome
@@ -16,7 +15,7 @@ from watchdog.records import Outcome
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How an attempt ended, as far as the backend can tell."""
+    """How the last attempt of a group ended, as far as the backend can tell."""
 
     outcome: Outcome
     step: int | None = None
@@ -38,14 +37,17 @@ def outcome_of(error: str) -> Outcome:
 
 
 class Backend(Protocol):
-    """Runs attempts, one at a time."""
+    """Runs worker groups, one at a time."""
 
     def start(self) -> Watchdog:
         """Bring up what attempts need, the watchdog first."""
         ...
 
-    def run_attempt(self, plan: AttemptPlan) -> AttemptResult:
-        """Run one attempt to its end; expected ends are values, not exceptions."""
+    def run_group(self, group: int) -> AttemptResult:
+        """Run one worker group to its end; expected ends are values, not exceptions.
+
+        It may make several attempts; `group` is the number of the first.
+        """
         ...
 
     def close(self) -> None:

@@ -70,6 +70,10 @@ class CheckpointWriter:
         """Give the watchdog's side a copy that outlives this process soon."""
         self._start("hold", checkpoint, lambda: self._hold(checkpoint, extra))
 
+    def begin_attempt(self, attempt: int, hooks: SaveHooks) -> None:
+        """Go on in a new attempt."""
+        self._attempt, self._hooks = attempt, hooks
+
     def drain(self) -> None:
         """Return when everything accepted so far is written."""
         self._jobs.join()

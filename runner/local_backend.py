@@ -9,11 +9,10 @@ import traceback
 from pathlib import Path
 
 from runner.backend import AttemptResult, outcome_of
-from runner.device import Placement, choose_autocast, local_device
+from runner.device import local_device
 from runner.job import Job
-from runner.recovery import AttemptPlan
 from runner.watchdog_link import LocalChannel, Watchdog
-from runner.worker import AttemptReturn, run_attempt
+from runner.worker import AttemptReturn, Seat, Worker
 from watchdog.host import WatchdogHost
 from watchdog.records import OrderKind, Outcome
 
@@ -25,13 +24,19 @@ def to_result(returned: AttemptReturn) -> AttemptResult:
     outcome = Outcome.FINISHED
     if returned.stopped_by is not None:
         outcome = _STOPS[returned.stopped_by]
+    if returned.left is not None:  # the watchdog knows how it ended; this is for one that forgot
+        return AttemptResult(Outcome.WORKER_DIED, error=returned.left)
     return AttemptResult(
-        outcome, returned.step, returned.metrics, returned.trivial, reason=returned.reason
+        outcome,
+        returned.step,
+        returned.metrics or {},
+        returned.trivial or {},
+        reason=returned.reason,
     )
 
 
 class LocalBackend:
-    """Runs the attempt in the calling thread."""
+    """Runs the worker in the calling thread."""
 
     def __init__(self, job: Job, run_dir: Path, checkpoints: str) -> None:
         self._job = job
@@ -41,24 +46,26 @@ class LocalBackend:
 
     def start(self) -> Watchdog:
         """Start the watchdog in this process."""
-        self._host = WatchdogHost(str(self._run_dir), self._job.spec.watchdog)
+        self._host = WatchdogHost(
+            str(self._run_dir), self._job.spec.watchdog, self._job.spec.recovery
+        )
         return self._host
 
-    def run_attempt(self, plan: AttemptPlan) -> AttemptResult:
-        """Run one attempt; an exception of the job is a result."""
+    def run_group(self, group: int) -> AttemptResult:
+        """Run the one worker; an exception of the job begins a new attempt in place."""
         assert self._host is not None, "start comes first"
-        device = local_device()
-        placement = Placement(
-            rank=0,
-            world_size=1,
-            device=device,
-            autocast=choose_autocast(self._job.spec.train.precision, device),
-        )
+        seat = Seat(group, 0, 1, local_device(), is_remote=False)
         channel = LocalChannel(self._host)
         try:
-            stacks = self._run_dir / "stacks"
-            returned = run_attempt(self._job, plan, placement, channel, self._checkpoints, stacks)
-            return to_result(returned)
+            worker = Worker(
+                self._job,
+                seat,
+                channel,
+                self._host,
+                self._checkpoints,
+                self._run_dir / "stacks",
+            )
+            return to_result(worker.run())
         except Exception:
             error = traceback.format_exc()
             return AttemptResult(outcome_of(error), error=error, rank=0)

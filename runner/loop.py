@@ -11,18 +11,19 @@ import torch
 from torch import nn
 
 from runner.batches import RankBatch
+from runner.build import Build
 from runner.ensemble import Ensemble
 from runner.session import Session
-from runner.state import seed_step
 from runner.task import Task
 
 
-def train(task: Task, session: Session) -> dict[str, float]:  # type: ignore[type-arg]
+def train(task: Task, session: Session, build: Build | None = None) -> dict[str, float]:  # type: ignore[type-arg]
     """Train until the last step or an order to stop; return the metrics of the last validation."""
     train_spec = session.spec.train
-    seed_step(train_spec.seed, 0, 0)  # the same weights on every rank
-    model = task.build_model().to(session.placement.device)
-    session.begin(model, task.build_optimizer(model), task.train_data())
+    build = build or Build(task, train_spec, session.placement.device)
+    build.renew()
+    model = build.model
+    session.begin(model, build.optimizer, build.source, start_over=build.start_over)
     metrics: dict[str, float] = {}
     model.train()
     if session.owes_validation:

@@ -3,7 +3,7 @@
 The main thread leaves a word at each place it comes to, which costs two assignments. The telemetry
 thread looks, and once the main thread has been in one place for a second, reports so each second.
 The watchdog ends an attempt that hangs: then this rank's stacks go into the run's folder, and the
-process ends itself, because a main thread that is stuck hears nothing.
+main thread is freed from its collective, or the process ended, for one that is stuck hears nothing.
 
 Runs in: worker (the telemetry thread, but for `enter`).
 """
@@ -33,8 +33,8 @@ _MAX_GAP_S = 1.0
 class Presence:
     """One rank's place in its loop.
 
-    `stacks` is the folder for stacks, None for nowhere; `end` ends the process (None: by SIGKILL,
-    but not that of a driver).
+    `stacks` is the folder for stacks, None for nowhere; `end` has this rank leave the attempt
+    (None: the process is ended by SIGKILL, but not that of a driver).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Presence:
         course: Course,
         rank: int,
         stacks: Path | None = None,
-        end: Callable[[], None] | None = None,
+        end: Callable[[Order], None] | None = None,
     ) -> None:
         # Ray Train trains in a thread beside the main one; with `workers: 0` it is the driver's.
         is_own_process = threading.current_thread() is not threading.main_thread()
@@ -57,6 +57,7 @@ class Presence:
         self._stuck_s = 0.0
         self._looked_s: float | None = None
         self._reported_s = 0.0
+        self._has_given_up = False
 
     def enter(self, phase: WorkerPhase) -> None:
         """Say where the main thread is from now on."""
@@ -92,14 +93,15 @@ class Presence:
         )
 
     def give_up(self, order: Order) -> None:
-        """Write the stacks of all threads and end the process: the attempt hangs and is over.
+        """Have this rank leave the attempt, which is over; after a hang write all stacks, once.
 
         With `workers: 0` the process is the driver's own, which lives on, for a debugger.
         """
-        reason = order.verdict.reason if order.verdict is not None else "ordered"
-        path = self._write_stacks(reason)
-        _log.error("rank %d ends at once: %s; stacks in %s", self._rank, reason, path)
-        self._end()
+        if order.verdict is not None and not self._has_given_up:
+            path = self._write_stacks(order.verdict.reason)
+            _log.error("rank %d leaves: %s; stacks in %s", self._rank, order.verdict.reason, path)
+        self._has_given_up = True
+        self._end(order)
 
     def _write_stacks(self, reason: str) -> Path | None:
         if self._stacks is None:
@@ -123,9 +125,9 @@ class Presence:
 _IN_STEP = frozenset({WorkerPhase.DATA, WorkerPhase.COMPUTE, WorkerPhase.ALL_REDUCE})
 
 
-def _end_process() -> None:
+def _end_process(order: Order) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _do_nothing() -> None:
+def _do_nothing(order: Order) -> None:
     pass

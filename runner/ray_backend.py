@@ -13,24 +13,22 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+import ray.train.torch
+from ray.train import RunConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from runner.backend import AttemptResult, outcome_of
-from runner.device import Placement, choose_autocast
 from runner.job import Job
 from runner.local_backend import to_result
-from runner.recovery import AttemptPlan
+from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_config
 from runner.spec import worker_bounds
-from runner.watchdog_link import Watchdog, ray_channel, remote_watchdog
-from runner.worker import AttemptReturn, run_attempt
+from runner.watchdog_link import Watchdog, ray_channel, remote_watchdog, roll_line
+from runner.worker import AttemptReturn, Seat, Worker
+from runner.worker_deaths import death_of, first_line
 from watchdog.actor import NAMESPACE, actor_name, start_watchdog
 from watchdog.records import Outcome
 
 _log = logging.getLogger(__name__)
-
-#: Chosen: a collective that waits longer is taken for dead; the longest validation fits in it.
-_COLLECTIVE_TIMEOUT_S = 600
 
 #: Settings of Ray that have no other door; what the user set stays.
 _ENVIRONMENT = {
@@ -51,6 +49,21 @@ class RayBackend:
         self._run_dir = run_dir
         self._checkpoints = checkpoints
         self._actor: Any = None
+        low, high = worker_bounds(job.spec.workers)
+        recovery = job.spec.recovery
+        self._is_replaceable = (
+            low == high
+            and (recovery.replace or recovery.spares > 0)
+            and ray.__version__ in TESTED_RAY
+        )
+        if recovery.spares and not self._is_replaceable:
+            _log.warning(
+                "no spares: recovery.spares=%d needs recovery.replace, a fixed number of workers "
+                "and a tested version of Ray (%s; this is %s)",
+                recovery.spares,
+                ", ".join(TESTED_RAY),
+                ray.__version__,
+            )
 
     def start(self) -> Watchdog:
         """Connect to Ray or start it, and start or find the run's watchdog."""
@@ -66,7 +79,13 @@ class RayBackend:
                 **self._local_size(),
             )
         logging.getLogger("ray.train").setLevel(logging.ERROR)
-        self._actor = start_watchdog(self._run_id, str(self._run_dir), self._job.spec.watchdog)
+        self._actor = start_watchdog(
+            self._run_id,
+            str(self._run_dir),
+            self._job.spec.watchdog,
+            self._job.spec.recovery,
+            is_replaceable=self._is_replaceable,
+        )
         ray.get(self._actor.port.remote())
         return remote_watchdog(self._actor)
 
@@ -75,40 +94,41 @@ class RayBackend:
         if os.environ.get("RAY_ADDRESS"):
             return {}
         _, high = worker_bounds(self._job.spec.workers)
+        high += self._job.spec.recovery.spares
         wanted = int(high * self._job.spec.cpus_per_worker + 0.999)
         return {"num_cpus": max(os.cpu_count() or 1, wanted), "object_store_memory": 512 * 2**20}
 
-    def run_attempt(self, plan: AttemptPlan) -> AttemptResult:
-        """Run one attempt as a Ray Train job to its end."""
+    def run_group(self, group: int) -> AttemptResult:
+        """Run one worker group as a Ray Train job to its end."""
         use_gpu = self._uses_gpu()
         low, high = worker_bounds(self._job.spec.workers)
+        spares = self._job.spec.recovery.spares if self._is_replaceable else 0
         resources = {"CPU": self._job.spec.cpus_per_worker}
         if use_gpu:
             resources["GPU"] = 1
-        trainer = TorchTrainer(
+        trainer = DataParallelTrainer(
             _train_loop,
             train_loop_config={
                 "job": self._job,
-                "plan": plan,
+                "group": group,
+                "spares": spares,
+                "backend": "nccl" if use_gpu else "gloo",
                 "run_id": self._run_id,
                 "checkpoints": self._checkpoints,
                 "stacks": str(self._run_dir / "stacks"),
-                "log": str(self._run_dir / "logs" / f"attempt_{plan.attempt}"),
+                "log": str(self._run_dir / "logs" / f"attempt_{group}"),
             },
             scaling_config=ScalingConfig(
-                num_workers=low if low == high else (low, high),
+                num_workers=low + spares if low == high else (low, high),
                 use_gpu=use_gpu,
                 resources_per_worker=resources,
             ),
-            torch_config=TorchConfig(
-                backend="nccl" if use_gpu else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
-            ),
+            backend_config=GroupConfig(is_replaceable=self._is_replaceable),
             run_config=RunConfig(
-                name=f"attempt-{plan.attempt}",
+                name=f"attempt-{group}",
                 storage_path=str(self._run_dir / "ray"),
-                failure_config=FailureConfig(
-                    max_failures=0, controller_failure_limit=0, max_preemption_failures=0
-                ),
+                failure_config=failure_config(is_replaceable=self._is_replaceable),
+                callbacks=[Turnstile(self._run_id, group)] if self._is_replaceable else [],
             ),
         )
         return _fit_beside(trainer)
@@ -126,7 +146,7 @@ class RayBackend:
         ray.shutdown()
 
 
-def _fit_beside(trainer: TorchTrainer) -> AttemptResult:
+def _fit_beside(trainer: DataParallelTrainer) -> AttemptResult:
     """Run `fit` in a thread: in the main one it would take Ctrl-C for itself and abort."""
     results: list[AttemptResult] = []
     thread = threading.Thread(target=lambda: results.append(_fit(trainer)), name="ray-train-fit")
@@ -138,7 +158,7 @@ def _fit_beside(trainer: TorchTrainer) -> AttemptResult:
     return results[0]
 
 
-def _fit(trainer: TorchTrainer) -> AttemptResult:
+def _fit(trainer: DataParallelTrainer) -> AttemptResult:
     try:
         returned = trainer.fit().return_value
     except ray.train.WorkerGroupError as error:
@@ -146,70 +166,53 @@ def _fit(trainer: TorchTrainer) -> AttemptResult:
     except ray.train.TrainingFailedError as error:  # Ray Train's own controller gave up
         return AttemptResult(Outcome.EXCEPTION, error=str(error).strip())
     except ray.exceptions.RayError as error:  # its controller is dead
-        return AttemptResult(Outcome.WORKER_DIED, error=_first_line(error))
+        return AttemptResult(Outcome.WORKER_DIED, error=first_line(error))
     assert isinstance(returned, AttemptReturn), "rank 0 returns how it ended"
     return to_result(returned)
 
 
 def _worker_failure(error: ray.train.WorkerGroupError) -> AttemptResult:
-    """Return the culprit's failure: a death before an exception, and not a peer's echo of it."""
+    """Return the culprit's failure: a death before an exception."""
     failures: dict[int, BaseException] = dict(error.worker_failures)
     for rank, failure in sorted(failures.items()):
-        death = getattr(failure, "health_check_failure", failure)
-        if isinstance(death, ray.exceptions.RayActorError):
+        death = death_of(failure)
+        if death is not None:
             return AttemptResult(
                 Outcome.WORKER_DIED,
-                error=f"the worker of rank {rank} died: {_death_detail(death)}",
+                error=f"the worker of rank {rank} died: {death.detail}",
                 rank=rank,
-                is_node_lost=isinstance(death, ray.exceptions.NodeDiedError)
-                or "node has died" in str(death)
-                or "node died" in str(death),
+                is_node_lost=death.is_node_lost,
             )
-    rank, failure = min(failures.items(), key=lambda item: (_is_echo(item[1]), item[0]))
+    rank, failure = min(failures.items(), key=lambda item: item[0])
     error_text = str(failure).strip()
     return AttemptResult(outcome_of(error_text), error=error_text, rank=rank)
 
 
-def _is_echo(failure: BaseException) -> bool:
-    """Whether a rank failed only because a peer had left the collective."""
-    text = str(failure)
-    return "Connection closed by peer" in text or "Connection reset by peer" in text
-
-
-def _death_detail(error: BaseException) -> str:
-    """Return Ray's own words on how a process ended, without its advice."""
-    _, found, detail = str(error).partition("Worker exit detail: ")
-    return detail.partition(". ")[0] if found else _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def _train_loop(config: dict[str, Any]) -> AttemptReturn:
-    """Run one rank; Ray Train has made the process group."""
+    """Run one worker process; it makes its process groups itself."""
     context = ray.train.get_context()
-    device = ray.train.torch.get_device()
-    job: Job = config["job"]
-    placement = Placement(
-        rank=context.get_world_rank(),
-        world_size=context.get_world_size(),
-        device=device,
-        local_world_size=context.get_local_world_size(),
-        autocast=choose_autocast(job.spec.train.precision, device),
-    )
-    _log_to(Path(f"{config['log']}_rank_{placement.rank}.log"))
+    number = context.get_world_rank()
+    _log_to(Path(f"{config['log']}_rank_{number}.log"))
     actor = ray.get_actor(actor_name(config["run_id"]), namespace=NAMESPACE)
-    threading.current_thread().name = f"rank-{placement.rank}"
-    return run_attempt(
-        job,
-        config["plan"],
-        placement,
+    threading.current_thread().name = f"rank-{number}"
+    seat = Seat(
+        group=config["group"],
+        number=number,
+        world_size=context.get_world_size() - config["spares"],
+        device=ray.train.torch.get_device(),
+        host=ray.util.get_node_ip_address(),
+        node=ray.get_runtime_context().get_node_id(),
+        backend=config["backend"],
+    )
+    worker = Worker(
+        config["job"],
+        seat,
         ray_channel(actor),
+        roll_line(actor),
         config["checkpoints"],
         Path(config["stacks"]),
     )
+    return worker.run()
 
 
 def _log_to(path: Path) -> None:

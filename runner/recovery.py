@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from watchdog.history import RunHistory
 from watchdog.records import Storage, Verdict
 
 
@@ -80,3 +81,39 @@ def restore_candidates(
     points += [RestorePoint(s, Storage.DURABLE) for s in durable_steps if may_restore(s)]
     points.sort(key=lambda p: (-p.step, p.storage is Storage.DURABLE))
     return (*points, RestorePoint(0, None))
+
+
+def plan_attempt(
+    history: RunHistory,
+    verdict: Verdict | None,
+    memory_steps: Sequence[int],
+    durable_steps: Sequence[int],
+) -> AttemptPlan:
+    """Return the plan of the next attempt from what the watchdog knows and what exists.
+
+    Every rank computes it, from the same: `memory_steps` are those that any rank or the watchdog
+    has in memory, `durable_steps` those on storage.
+
+    A verdict that names a first bad step of the numbers wants a trusted checkpoint older than it;
+    after a crash, or on a resume, the newest that nobody distrusts will do.
+    """
+    is_numeric = verdict is not None and verdict.is_numeric
+    return AttemptPlan(
+        attempt=history.next_attempt,
+        generation=history.generation + 1 if history.next_attempt else 0,
+        restore=restore_candidates(
+            memory_steps=memory_steps,
+            durable_steps=durable_steps,
+            distrusted_steps=history.distrusted_steps,
+            before_step=verdict.onset_step if verdict is not None and is_numeric else None,
+            trusted_steps=history.trusted_steps if is_numeric else None,
+        ),
+        lr_scale=history.lr_scale,
+        lr_from_scale=history.lr_from_scale,
+        lr_anchor_step=history.lr_anchor_step,
+        rewarmup_steps=history.rewarmup_steps,
+        min_lr=history.min_lr,
+        skip_samples=history.skip_samples,
+        micro_batch_scale=history.micro_batch_scale,
+        reset_momentum=verdict is not None and verdict.reset_momentum,
+    )

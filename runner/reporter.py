@@ -27,7 +27,10 @@ from watchdog.records import (
 class Reporter:
     """One rank's reports of one attempt; what concerns all ranks is told by rank 0."""
 
-    def __init__(self, telemetry: Telemetry, course: Course, rank: int) -> None:
+    def __init__(
+        self, telemetry: Telemetry, course: Course, rank: int, tier: str | None = None
+    ) -> None:
+        self._tier = tier
         self._telemetry = telemetry
         self._course = course
         self._rank = rank
@@ -47,6 +50,7 @@ class Reporter:
                     generation=course.generation,
                     lr_scale=course.lr_scale,
                     dataset_size=course.size,
+                    tier=self._tier,
                 )
             )
 

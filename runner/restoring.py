@@ -71,7 +71,11 @@ class Restorer:
         return states
 
     def _restore(self, point: RestorePoint) -> bool:
-        loaded = self._vault.load(point)
+        loaded = None
+        if point.storage is Storage.MEMORY:  # a rank that is new gets it from one that is not
+            loaded = self._council.share(self._vault.recall(point.step))
+        if loaded is None:
+            loaded = self._vault.load(point)
         if not all(self._council.gather(loaded is not None)) or loaded is None:
             return False
         tree, info = loaded

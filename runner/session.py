@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from runner.course import Course
 from runner.device import Placement
 from runner.drill import DrillRunner
 from runner.drill_grammar import During, parse_drill
+from runner.equipment import Equipment
 from runner.learner import Learner
 from runner.obedience import Obedience
 from runner.presence import Presence
@@ -41,10 +42,8 @@ from runner.restoring import Restorer
 from runner.spec import RunSpec
 from runner.state import seed_step
 from runner.task import SampleSource
-from runner.telemetry import Telemetry
 from runner.validation_history import measured
-from runner.vault import Vault
-from watchdog.records import OrderKind, WorkerPhase
+from watchdog.records import Order, OrderKind, WorkerPhase
 
 
 class Session:
@@ -58,18 +57,22 @@ class Session:
         channel: Channel,
         store: CheckpointStore,
         stacks: Path | None = None,
+        *,
+        equipment: Equipment | None = None,
+        council: Council | None = None,
+        tier: str | None = None,
+        leave: Callable[[Order], None] | None = None,
     ) -> None:
         self.spec = spec
         self.placement = placement
         self._plan = plan
         self._channel = channel
         self._course = Course(plan, spec.train, placement.world_size)
-        self._council = Council()
-        self._presence = Presence(self._course, placement.rank, stacks)
-        self._telemetry = Telemetry(
-            channel, placement.device, self._presence.look, self._presence.give_up
-        )
-        self._reporter = Reporter(self._telemetry, self._course, placement.rank)
+        self._council = council or Council()
+        self._presence = Presence(self._course, placement.rank, stacks, leave)
+        self._equipment = equipment or Equipment(spec, placement, channel, store)
+        self._telemetry, self._vault = self._equipment.telemetry, self._equipment.vault
+        self._reporter = Reporter(self._telemetry, self._course, placement.rank, tier)
         self._drills = DrillRunner(
             parse_drill(spec.drill),
             placement.rank,
@@ -77,15 +80,9 @@ class Session:
             self._claim,
             end_watchdog=self._end_watchdog,
         )
-        self._vault = Vault(
-            spec.checkpoints,
-            placement,
-            store,
-            channel,
-            self._telemetry.send,
-            attempt=plan.attempt,
-            hooks=SaveHooks(self._drills.before_save, self._drills.after_save),
-        )
+        hooks = SaveHooks(self._drills.before_save, self._drills.after_save)
+        self._equipment.begin_attempt(plan.attempt, hooks)
+        self._telemetry.begin_attempt(self._presence.look, self._presence.give_up)
 
     @property
     def step(self) -> int:
@@ -100,9 +97,18 @@ class Session:
     # -- the life of an attempt ------------------------------------------------------------
 
     def begin(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, source: SampleSource
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        source: SampleSource,
+        *,
+        start_over: Callable[[], None] | None = None,
     ) -> None:
-        """Take model, optimizer and samples over, and restore what the plan says."""
+        """Take model, optimizer and samples over, and restore what the plan says.
+
+        Where there is nothing to restore, `start_over` makes the model untrained again; one that
+        was built anew for this attempt needs none.
+        """
         place, course = self.placement, self._course
         self.bare_model = model
         self._bell = Doorbell(self._wrap(model), place.world_size)
@@ -127,6 +133,9 @@ class Session:
         if self._plan.attempt:
             self._drills.moment(During.RECOVERY, self.step + 1)
         point = restorer.first_readable(self._plan.restore)
+        if point.storage is None and start_over is not None:
+            start_over()
+        self._vault.drop_after(point.step)
         if self._plan.reset_momentum:
             self._learner.forget_momentum()
         self._batches.seek(course.position, course.skip)
@@ -197,11 +206,7 @@ class Session:
 
     def close(self) -> None:
         """Stop the background threads, delivering what they hold."""
-        self._vault.announce(is_final=True)
-        self._vault.drain()
-        self._telemetry.flush()
-        self._vault.close()
-        self._telemetry.close()
+        self._equipment.close()
 
     def abandon(self) -> None:
         """Say what is known after an exception; the attempt is over."""
@@ -263,6 +268,7 @@ class Session:
         if is_durable_due or course.step % checkpoints.memory_every_steps == 0:
             self._remember()
         self._vault.announce()
+        self._equipment.graveyard.step_done()
         if is_durable_due:
             self._vault.write(course.step, course.manifest({}))
             self._drills.moment(During.CHECKPOINT, self.step)

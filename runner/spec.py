@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from runner.job_facts import LossTerm
 from watchdog.config import WatchdogConfig
+from watchdog.tiers import RecoveryConfig
 
 #: A job is a folder and a package.
 JOB_NAME = r"^[a-z][a-z0-9_]{0,39}$"
@@ -153,6 +154,7 @@ class RunSpec(Config):
     data: DataConfig = DataConfig()
     train: TrainConfig
     checkpoints: CheckpointConfig = CheckpointConfig()
+    recovery: RecoveryConfig = RecoveryConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     task: dict[str, Any] = Field(
         default_factory=dict, description="The job's own settings; jobs/<name>/config.py has them."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,11 +20,9 @@ from runner.backend import AttemptResult, Backend
 from runner.channel import ChannelDown
 from runner.checkpoints import CheckpointStore
 from runner.phases import Phase, move
-from runner.recovery import AttemptPlan, restore_candidates
 from runner.runs import RunFolder
 from runner.spec import RunSpec
 from runner.watchdog_link import Watchdog
-from watchdog.history import RunHistory
 from watchdog.records import (
     Action,
     AttemptEnded,
@@ -33,6 +32,7 @@ from watchdog.records import (
     RunStarted,
     Verdict,
 )
+from watchdog.tiers import backoff_s
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -81,6 +81,7 @@ class Supervisor:
         self._recovering = recovering
         self._phase = Phase.PENDING
         self._started_s = time.time()
+        self._seed = zlib.crc32(run.run_id.encode())
 
     def drive(self, watchdog: Watchdog, *, is_resumed: bool) -> Ending:
         """Run attempts until a terminal phase; write `result.json`; return the ending."""
@@ -94,10 +95,7 @@ class Supervisor:
                 is_resumed=is_resumed,
             ),
         )
-        history = self._ask(watchdog.history)
-        verdict = history.pending_verdict
-        plan = plan_attempt(history, verdict, self._ask(watchdog.held_steps), self._store.steps())
-        ending = self._attempts(watchdog, plan)
+        ending = self._groups(watchdog)
         self._phase = move(self._phase, ending.phase, ending.reason)
         self._tell(
             watchdog,
@@ -112,36 +110,51 @@ class Supervisor:
         self._write_result(watchdog, ending)
         return ending
 
-    def _attempts(self, watchdog: Watchdog, plan: AttemptPlan) -> Ending:
+    def _groups(self, watchdog: Watchdog) -> Ending:
+        """Run worker groups until one comes to an end of the run."""
+        newest_step, restarts = -1, 0
         while True:
-            self._phase = move(self._phase, Phase.STARTING, f"attempt {plan.attempt}")
-            result = self._backend.run_attempt(plan)
+            group = self._ask(watchdog.history).next_attempt
+            self._phase = move(self._phase, Phase.STARTING, f"attempt {group}")
+            result = self._backend.run_group(group)
             step = result.step
             if step is None:
                 step = self._ask(watchdog.snapshot).step
-            verdict = self._end_attempt(watchdog, plan, result, step)
+            verdict = self._end_attempt(watchdog, group, result, step)
             if result.outcome in _ENDS:
                 return self._ending(_ENDS[result.outcome], step, verdict, result)
             if verdict.action is Action.HALT:
                 return self._ending(Phase.HALTED, step, verdict, result)
-            if self._is_stopping():
+            restarts = restarts + 1 if step <= newest_step else 0
+            newest_step = max(newest_step, step)
+            self._phase = move(self._phase, Phase.RESTARTING, verdict.reason)
+            if self._is_stopped_during(backoff_s(restarts, self._spec.recovery, self._seed)):
                 reason = f"stopped on request while recovering from: {verdict.reason}"
                 return Ending(Phase.STOPPED, step, reason)
-            self._phase = move(self._phase, Phase.RESTARTING, verdict.reason)
             self._recovering(step)
-            plan = plan_attempt(
-                self._ask(watchdog.history),
-                verdict,
-                self._ask(watchdog.held_steps),
-                self._store.steps(),
-            )
+
+    def _is_stopped_during(self, wait_s: float) -> bool:
+        """Wait, and return whether somebody asked the run to stop."""
+        if wait_s:
+            _log.info("waiting %.1f s before the next restart", wait_s)
+        deadline = time.monotonic() + wait_s
+        while not self._is_stopping():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            time.sleep(min(0.1, left_s))
+        return True
 
     def _end_attempt(
-        self, watchdog: Watchdog, plan: AttemptPlan, result: AttemptResult, step: int
+        self, watchdog: Watchdog, group: int, result: AttemptResult, step: int
     ) -> Verdict:
+        """Tell how the group's last attempt ended; return the verdict on it.
+
+        Where the roll call has seen the end before, this is no news, and the verdict is there.
+        """
         record = AttemptEnded(
             t_s=time.time(),
-            attempt=plan.attempt,
+            attempt=max(group, self._ask(watchdog.history).attempt),
             outcome=result.outcome,
             step=step,
             error=result.error,
@@ -195,36 +208,3 @@ class Supervisor:
         partial = self._run.result.with_suffix(".partial")
         partial.write_text(json.dumps(result, indent=1) + "\n")
         partial.replace(self._run.result)
-
-
-def plan_attempt(
-    history: RunHistory,
-    verdict: Verdict | None,
-    held_steps: tuple[int, ...],
-    durable_steps: tuple[int, ...],
-) -> AttemptPlan:
-    """Return the plan of the next attempt from what the watchdog knows and what exists.
-
-    A verdict that names a first bad step of the numbers wants a trusted checkpoint older than it;
-    after a crash, or on a resume, the newest that nobody distrusts will do.
-    """
-    is_numeric = verdict is not None and verdict.is_numeric
-    return AttemptPlan(
-        attempt=history.next_attempt,
-        generation=history.generation + 1 if history.next_attempt else 0,
-        restore=restore_candidates(
-            memory_steps=held_steps,
-            durable_steps=durable_steps,
-            distrusted_steps=history.distrusted_steps,
-            before_step=verdict.onset_step if verdict is not None and is_numeric else None,
-            trusted_steps=history.trusted_steps if is_numeric else None,
-        ),
-        lr_scale=history.lr_scale,
-        lr_from_scale=history.lr_from_scale,
-        lr_anchor_step=history.lr_anchor_step,
-        rewarmup_steps=history.rewarmup_steps,
-        min_lr=history.min_lr,
-        skip_samples=history.skip_samples,
-        micro_batch_scale=history.micro_batch_scale,
-        reset_momentum=verdict is not None and verdict.reset_momentum,
-    )

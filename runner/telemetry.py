@@ -50,20 +50,14 @@ class _Pending:
 class Telemetry:
     """One rank's sender. `dropped` counts records that were lost because the room was full.
 
-    Its thread also asks `look` at each turn for something to report, and hands an order to abandon
-    the attempt to `give_up`: the main thread may be stuck.
+    It outlives attempts. Its thread also asks at each turn for something to report, and hands on an
+    order to abandon the attempt: the main thread may be stuck.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        device: torch.device,
-        look: Callable[[float], Record | None] = lambda now_s: None,
-        give_up: Callable[[Order], None] = lambda order: None,
-    ) -> None:
+    def __init__(self, channel: Channel, device: torch.device) -> None:
         self._channel = channel
-        self._look = look
-        self._give_up = give_up
+        self._look: Callable[[float], Record | None] = _see_nothing
+        self._give_up: Callable[[Order], None] = _do_nothing
         self._device = device
         self._steps: deque[_Pending] = deque(maxlen=_ROOM)
         self._records: deque[Record] = deque()
@@ -105,6 +99,18 @@ class Telemetry:
         if not is_finite:
             self._next_send = 0.0
             self._wake.set()
+
+    def begin_attempt(
+        self, look: Callable[[float], Record | None], give_up: Callable[[Order], None]
+    ) -> None:
+        """Forget the order heard last, which was for another attempt, and look at a new one."""
+        with self._lock:
+            self._order = None
+            self._look, self._give_up = look, give_up
+
+    def end_attempt(self) -> None:
+        """Look at nothing until the next attempt begins."""
+        self._look, self._give_up = _see_nothing, _do_nothing
 
     def send(self, record: Record) -> None:
         """Queue any other record."""
@@ -148,16 +154,7 @@ class Telemetry:
                 self._records.append(seen)
             if has_bad or now >= self._next_send:
                 self._next_send = now + _SEND_S
-                if self._exchange() and self._is_over():
-                    self._give_up_once()
-
-    def _is_over(self) -> bool:
-        return self._order is not None and self._order.kind is OrderKind.ABANDON
-
-    def _give_up_once(self) -> None:
-        order, self._closing = self._order, True
-        assert order is not None, "an order ended the attempt"
-        self._give_up(order)
+                self._exchange()
 
     def _collect(self, *, is_final: bool) -> bool:
         """Move the steps whose numbers have arrived to the records; whether one of them is bad."""
@@ -188,14 +185,29 @@ class Telemetry:
             self._failures = 0
             for _ in batch:
                 self._records.popleft()
-            if order is not None and (self._order is None or order.order_id > self._order.order_id):
-                self._order = order
+            if order is not None and order.kind is OrderKind.ABANDON:
+                self._give_up(order)
+            elif order is not None:
+                known = self._order
+                self._order = order if known is None else max(known, order, key=_order_id)
             return True
 
     def _forget_overflow(self) -> None:
         while len(self._records) > _ROOM:
             self._records.popleft()
             self.dropped += 1
+
+
+def _see_nothing(now_s: float) -> Record | None:
+    return None
+
+
+def _do_nothing(order: Order) -> None:
+    pass
+
+
+def _order_id(order: Order) -> int:
+    return order.order_id
 
 
 def _complete(pending: _Pending) -> StepReport:

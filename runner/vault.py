@@ -42,7 +42,7 @@ class Vault:
         self._store = store
         self._channel = channel
         self._send = send
-        self._attempt = attempt
+        self.attempt = attempt
         self.memory_keep = config.memory_keep
         self._memory = MemoryCheckpoints(config.memory_keep, placement.device)
         self._unannounced: list[MemoryCheckpoint] = []
@@ -51,6 +51,21 @@ class Vault:
             self._writer = CheckpointWriter(
                 store, channel, send, attempt=attempt, keep=config.keep, hooks=hooks
             )
+
+    def begin_attempt(self, attempt: int, hooks: SaveHooks = NO_HOOKS) -> None:
+        """Go on in a new attempt with what memory holds."""
+        self.attempt = attempt
+        self._unannounced.clear()
+        if self._writer is not None:
+            self._writer.begin_attempt(attempt, hooks)
+
+    def recall(self, step: int) -> tuple[Tree, StateInfo] | None:
+        """Return the state after `step` from this rank's own memory, or None."""
+        held = self._memory.get(step)
+        if held is None:
+            return None
+        held.wait()
+        return held.tree, held.info
 
     def memory_steps(self) -> tuple[int, ...]:
         """Return the steps this rank holds in memory, oldest first."""
@@ -95,7 +110,7 @@ class Vault:
             self._send(
                 CheckpointSaved(
                     t_s=time.time(),
-                    attempt=self._attempt,
+                    attempt=self.attempt,
                     generation=checkpoint.info.generation,
                     step=checkpoint.info.step,
                     storage=Storage.MEMORY,
@@ -143,7 +158,7 @@ class Vault:
         self._send(
             CheckpointFailed(
                 t_s=time.time(),
-                attempt=self._attempt,
+                attempt=self.attempt,
                 step=point.step,
                 storage=point.storage or Storage.MEMORY,
                 operation="restore",

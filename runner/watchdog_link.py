@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import ray
 
 from runner.channel import Channel, ChannelDown
+from runner.roll import RollLine
 from watchdog.history import RunHistory
 from watchdog.host import WatchdogHost
 from watchdog.records import AttemptEnded, Order, Record, Verdict
@@ -109,6 +110,11 @@ class RayChannel(_Remote):
 def ray_channel(actor: Any) -> Channel:
     """Return a worker's end of the line to a watchdog actor."""
     return cast(Channel, RayChannel(actor))
+
+
+def roll_line(actor: Any) -> RollLine:
+    """Return a worker process's line to the roll call of a watchdog actor."""
+    return cast(RollLine, _Remote(actor))
 
 
 class LocalChannel:

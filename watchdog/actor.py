@@ -14,6 +14,7 @@ import ray
 
 from watchdog.config import WatchdogConfig
 from watchdog.host import WatchdogHost
+from watchdog.tiers import RecoveryConfig
 
 NAMESPACE = "watchkeeper"
 
@@ -23,7 +24,34 @@ def actor_name(run_id: str) -> str:
     return f"watchdog-{run_id}"
 
 
-def start_watchdog(run_id: str, run_dir: str, config: WatchdogConfig) -> Any:
+class NodeWatchdogHost(WatchdogHost):
+    """The watchdog where other nodes reach it: its lifelines end at this node's address."""
+
+    def __init__(
+        self,
+        run_dir: str,
+        config: WatchdogConfig,
+        recovery: RecoveryConfig,
+        *,
+        is_replaceable: bool,
+    ) -> None:
+        super().__init__(
+            run_dir,
+            config,
+            recovery,
+            address=ray.util.get_node_ip_address(),
+            is_replaceable=is_replaceable,
+        )
+
+
+def start_watchdog(
+    run_id: str,
+    run_dir: str,
+    config: WatchdogConfig,
+    recovery: RecoveryConfig,
+    *,
+    is_replaceable: bool = False,
+) -> Any:
     """Return the handle of the run's watchdog actor, started if it is not there yet.
 
     It takes no CPU, sits on the head node where there is one, and Ray restarts it for ever: its
@@ -31,7 +59,7 @@ def start_watchdog(run_id: str, run_dir: str, config: WatchdogConfig) -> Any:
     """
     on_head = {"node:__internal_head__": 0.001}
     has_head = "node:__internal_head__" in ray.cluster_resources()
-    actor_class = ray.remote(WatchdogHost)
+    actor_class = ray.remote(NodeWatchdogHost)
     return actor_class.options(
         name=actor_name(run_id),
         namespace=NAMESPACE,
@@ -41,4 +69,4 @@ def start_watchdog(run_id: str, run_dir: str, config: WatchdogConfig) -> Any:
         max_task_retries=-1,
         num_cpus=0,
         resources=on_head if has_head else None,
-    ).remote(run_dir, config)
+    ).remote(run_dir, config, recovery, is_replaceable=is_replaceable)

@@ -118,6 +118,7 @@ def _sentence(record: AttemptEnded, last_step: int) -> str:
         Outcome.EXCEPTION: "raised an exception",
         Outcome.OUT_OF_MEMORY: "ran out of memory",
         Outcome.WORKER_DIED: "died",
+        Outcome.HUNG: "hung",
         Outcome.ROLLBACK_FAILED: "could not roll back in place",
     }[record.outcome]
     who = "a worker" if record.rank is None else f"rank {record.rank}"

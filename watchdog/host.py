@@ -19,9 +19,13 @@ from watchdog.claims import Claims
 from watchdog.config import WatchdogConfig
 from watchdog.exporter import Exporter, remove_file_sd, write_file_sd
 from watchdog.history import RunHistory
+from watchdog.lifeline import LifelineAddress
+from watchdog.muster import Answer, Arrival, Member
 from watchdog.records import AttemptEnded, Order, Record, Verdict
+from watchdog.registrar import Registrar
 from watchdog.service import Service
 from watchdog.snapshot import Snapshot
+from watchdog.tiers import RecoveryConfig
 
 #: Chosen: silence is judged in seconds, so a tick a second is fine enough and costs nothing.
 _TICK_S = 1.0
@@ -34,9 +38,24 @@ _LAST_BREATH_S = 0.05
 class WatchdogHost:
     """Everything the watchdog does for one run. Methods may be called from any thread."""
 
-    def __init__(self, run_dir: str, config: WatchdogConfig) -> None:
+    def __init__(
+        self,
+        run_dir: str,
+        config: WatchdogConfig,
+        recovery: RecoveryConfig | None = None,
+        *,
+        address: str = "127.0.0.1",
+        is_replaceable: bool = False,
+    ) -> None:
         folder = Path(run_dir)
         self._service = Service(folder, config)
+        self._registrar = Registrar(
+            self._service,
+            recovery or RecoveryConfig(),
+            self.held_steps,
+            host=address,
+            is_replaceable=is_replaceable,
+        )
         self._claims = Claims(folder / "drill_claims.jsonl", time.time)
         self._held: dict[int, Any] = {}
         self._exporter = Exporter(self._service.snapshot, config.host, config.port)
@@ -52,7 +71,7 @@ class WatchdogHost:
 
     def exchange(self, records: Sequence[Record]) -> Order | None:
         """Take records in; return the order that is pending, if one is."""
-        return self._service.exchange(records)
+        return self._registrar.exchange(records)
 
     def attempt_ended(self, record: AttemptEnded) -> Verdict:
         """Take the end of an attempt in; return how to go on."""
@@ -102,10 +121,31 @@ class WatchdogHost:
         """Whether somebody scrapes the metrics and has not read yet that the run ended."""
         return self._exporter.is_end_awaited()
 
+    def enroll(self, member: Member, attempt: int, rank: int) -> LifelineAddress:
+        """Take in that a worker process lives; return where its lifeline goes to."""
+        return self._registrar.enroll(member, attempt, rank)
+
+    def arrive(self, arrival: Arrival) -> Answer:
+        """Take a worker process in at the roll call; it asks again until it need not wait."""
+        return self._registrar.arrive(arrival)
+
+    def leave(self, member_id: str, result: Any = None) -> None:
+        """Take in that a worker process is done for good, and what it returns."""
+        self._registrar.leave(member_id, result)
+
+    def worker_died(self, group: int, number: int, detail: str, is_node_lost: bool) -> None:
+        """Take in that Ray found a worker dead."""
+        self._registrar.worker_died(group, number, detail, is_node_lost)
+
+    def may_replace(self, group: int) -> bool | None:
+        """Whether Ray may start a dead worker anew; None while that is not decided."""
+        return self._registrar.may_replace(group)
+
     def close(self) -> None:
         """Stop serving and write what is buffered."""
         self._closed.set()
         self._ticker.join()
+        self._registrar.close()
         remove_file_sd(self._sd_file)
         self._exporter.close()
         self._service.close()
@@ -113,3 +153,4 @@ class WatchdogHost:
     def _tick(self) -> None:
         while not self._closed.wait(_TICK_S):
             self._service.tick()
+            self._registrar.tick()

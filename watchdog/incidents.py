@@ -47,6 +47,7 @@ class Recovery:
     """
 
     mechanism: str  # in_place | restart
+    tier: str | None = None  # of a restart
     restored_step: int
     storage: Storage | None
     steps_lost: int
@@ -116,6 +117,7 @@ def recovering_by_restart(
     """Return the recovery by an attempt that just started; it goes on until its first step."""
     return Recovery(
         mechanism="restart",
+        tier=record.tier,
         restored_step=record.restored_step,
         storage=record.storage,
         steps_lost=max(0, newest_step - record.restored_step),

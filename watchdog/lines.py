@@ -45,6 +45,7 @@ def attempt_started_line(place: Place, record: AttemptStarted) -> LedgerEntry:
         "storage": record.storage.value if record.storage is not None else None,
         "generation": record.generation,
         "lr_scale": record.lr_scale,
+        "tier": record.tier,
     }
     return place.line(LedgerKind.ATTEMPT_STARTED, about, step=record.restored_step)
 
@@ -79,6 +80,7 @@ def recovery_done_line(place: Place, incident: Incident | None, recovery: Recove
         "cause": incident.cause.value if incident is not None else None,
         "incident": incident.id if incident is not None else None,
         "mechanism": recovery.mechanism,
+        "tier": recovery.tier,
         "restored_step": recovery.restored_step,
         "from": recovery.storage.value if recovery.storage is not None else None,
         "seconds": recovery.seconds,

@@ -79,6 +79,7 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_DIED = "worker_died"
     ROLLBACK_FAILED = "rollback_failed"
+    HUNG = "hung"
 
 
 class WorkerPhase(StrEnum):
@@ -129,6 +130,7 @@ class AttemptStarted(Record):
 
     It trains from `restored_step` + 1 (0: from scratch), read from `storage` (None: scratch).
     `dataset_size` is the number of samples of an epoch: what tells the same sample in two epochs.
+    `tier` says how a new attempt came about: regroup, spare, replace or restart.
     """
 
     kind: ClassVar[str] = "attempt_started"
@@ -139,6 +141,7 @@ class AttemptStarted(Record):
     generation: int = 0
     lr_scale: float = 1.0
     dataset_size: int | None = None
+    tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,13 @@ class Service:
             verdict = self._core.end_verdict
             return verdict if verdict is not None else _nothing_to_do(record)
 
+    def attempt_broke(self, record: AttemptEnded) -> Verdict:
+        """Take the end of an attempt in whose worker group may go on; a stop stays ordered."""
+        with self._lock:
+            self._observe([record])
+            verdict = self._core.end_verdict
+            return verdict if verdict is not None else _nothing_to_do(record)
+
     def request_stop(self) -> None:
         """Order all ranks to stop at the same step, with a checkpoint."""
         with self._lock:
@@ -145,7 +152,12 @@ class Service:
             is_end = self._core.is_end_ordered
             kind = OrderKind.ABANDON if is_end else _ORDERS[verdict.action]
             if not self._is_stopping or kind in (OrderKind.HALT, OrderKind.ABANDON):
-                return Order(order_id=2 * verdict.verdict_id, kind=kind, verdict=verdict)
+                return Order(
+                    order_id=2 * verdict.verdict_id,
+                    kind=kind,
+                    verdict=verdict,
+                    attempt=verdict.attempt,
+                )
         if self._is_stopping:
             return Order(order_id=2 * self._core.last_verdict_id + 1, kind=OrderKind.STOP)
         return None

@@ -93,8 +93,12 @@ def verdict_from_json(line: Mapping[str, Any]) -> Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the ranks are to do together; ids rise, and a higher one supersedes a lower."""
+    """What the ranks are to do together; ids rise, and a higher one supersedes a lower.
+
+    ABANDON names the `attempt` that is to be left, by all who are in it or in an earlier one.
+    """
 
     order_id: int
     kind: OrderKind
     verdict: Verdict | None = None
+    attempt: int | None = None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.recovery import plan_attempt
 from runner.sampler import SampleOrder
-from runner.supervisor import plan_attempt
 from tests.replay.rig import checkpoint, noisy, only, report, started
 from watchdog.records import (
     AttemptEnded,

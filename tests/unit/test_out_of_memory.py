@@ -9,9 +9,8 @@ import torch
 
 from runner.backend import outcome_of
 from runner.batches import micro_batch_size
-from runner.recovery import AttemptPlan
+from runner.recovery import AttemptPlan, plan_attempt
 from runner.spec import TrainConfig
-from runner.supervisor import plan_attempt
 from tests.e2e.gloo_pair import ScriptedChannel, spec
 from tests.replay.rig import observe_all, report, started, verdicts_of
 from tests.unit.test_session import run

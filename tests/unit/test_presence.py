@@ -10,6 +10,7 @@ from runner.course import Course
 from runner.presence import Presence
 from runner.recovery import AttemptPlan
 from runner.spec import TrainConfig
+from tests.e2e.gloo_pair import VERDICT
 from watchdog.records import Order, OrderKind, PhaseReport, WorkerPhase
 
 
@@ -71,12 +72,12 @@ def test_the_stacks_of_all_threads_are_written_before_the_end(
     ended: list[str] = []
     stacks = tmp_path / "stacks"
 
-    def end() -> None:
+    def end(order: Order) -> None:
         ended.append((stacks / "attempt_2_step_40_rank_1.txt").read_text())
 
     presence = Presence(course, 1, stacks, end)
     presence.enter(WorkerPhase.DATA)
-    presence.give_up(Order(order_id=2, kind=OrderKind.ABANDON))
+    presence.give_up(Order(order_id=2, kind=OrderKind.ABANDON, verdict=VERDICT))
     [text] = ended
     assert "rank 1 in 'data'" in text
     assert "test_the_stacks_of_all_threads_are_written_before_the_end" in text
@@ -87,6 +88,16 @@ def test_an_end_without_a_place_for_stacks_is_an_end_all_the_same(
 ) -> None:
     ended: list[bool] = []
     (tmp_path / "stacks").write_text("a file in the way")
-    presence = Presence(course, 1, tmp_path / "stacks", lambda: ended.append(True))
-    presence.give_up(Order(order_id=2, kind=OrderKind.ABANDON))
+    presence = Presence(course, 1, tmp_path / "stacks", lambda order: ended.append(True))
+    presence.give_up(Order(order_id=2, kind=OrderKind.ABANDON, verdict=VERDICT))
     assert ended == [True]
+
+
+def test_a_rank_that_leaves_because_of_its_peers_writes_no_stacks(
+    course: Course, tmp_path: Path
+) -> None:
+    left: list[int | None] = []
+    presence = Presence(course, 1, tmp_path / "stacks", lambda order: left.append(order.attempt))
+    presence.give_up(Order(order_id=0, kind=OrderKind.ABANDON, attempt=2))
+    assert left == [2]
+    assert not (tmp_path / "stacks").exists()

@@ -12,7 +12,7 @@ from runner.checkpoints import CheckpointStore
 from runner.drill_grammar import parse_drill
 from runner.driver_drill import DriverDrill
 from runner.phases import Phase
-from runner.recovery import AttemptPlan
+from runner.recovery import AttemptPlan, plan_attempt
 from runner.runs import RunFolder
 from runner.spec import RunSpec, TrainConfig
 from runner.supervisor import Ending, Supervisor
@@ -21,8 +21,13 @@ from watchdog.config import WatchdogConfig
 from watchdog.host import WatchdogHost
 from watchdog.ledger import read_ledger
 from watchdog.records import AttemptStarted, Outcome
+from watchdog.tiers import RecoveryConfig
 
-SPEC = RunSpec(name="template", train=TrainConfig(max_steps=40, batch_size=8, lr=0.1))
+SPEC = RunSpec(
+    name="template",
+    train=TrainConfig(max_steps=40, batch_size=8, lr=0.1),
+    recovery=RecoveryConfig(backoff_s=0.0),
+)
 KILLED = AttemptResult(Outcome.WORKER_DIED, error="killed", rank=1)
 DONE = AttemptResult(Outcome.FINISHED, step=40)
 
@@ -42,7 +47,10 @@ class ScriptedBackend:
     def start(self) -> WatchdogHost:
         return self._host
 
-    def run_attempt(self, plan: AttemptPlan) -> AttemptResult:
+    def run_group(self, group: int) -> AttemptResult:
+        history = self._host.history()
+        plan = plan_attempt(history, history.pending_verdict, (), ())
+        assert plan.attempt == group
         self.plans.append(plan)
         attempt, generation = plan.attempt, plan.generation
         begun = AttemptStarted(t_s=1.0, attempt=attempt, world_size=1, generation=generation)

@@ -1,0 +1,102 @@
+"""Has Ray Train replace a dead worker alone, by a hook of its own that is not documented.
+
+Ray's TorchFT backend calls each worker a replica group; Ray then starts a dead one anew in its old
+place and leaves the others alone. Any backend may say that of itself. Everything that leans on this
+is here, and used with the versions of Ray it was tested with only.
+
+Whether a death is worth it is not Ray's to decide: its budget is set out of reach, and a callback
+asks the roll call, which has the run's own.
+
+Runs in: driver, and Ray Train's controller.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig
+from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+
+from runner.worker_deaths import death_of, first_line
+from watchdog.actor import NAMESPACE, actor_name
+
+_log = logging.getLogger(__name__)
+
+#: Versions of Ray with which the tests of tests/ray/test_tiers.py have passed.
+TESTED_RAY = ("2.60.0",)
+
+#: Chosen: the roll call decides within recovery.gather_s or two; beyond this it is not there.
+_PATIENCE_S = 120.0
+_ASK_AGAIN_S = 0.02
+
+
+class _OwnGroups(Backend):  # type: ignore[misc]  # Ray's classes have no types
+    """The training function makes its process groups itself; Ray has nothing to set up."""
+
+    share_cuda_visible_devices = True
+
+
+class _ReplicaGroups(_OwnGroups):
+    has_replica_groups = True
+
+
+@dataclass
+class GroupConfig(BackendConfig):  # type: ignore[misc]
+    """Ray Train's part in the process groups: none. `is_replaceable`: replace single workers."""
+
+    is_replaceable: bool = False
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """Return the backend of this configuration."""
+        return _ReplicaGroups if self.is_replaceable else _OwnGroups
+
+
+def failure_config(*, is_replaceable: bool) -> FailureConfig:
+    """Return Ray's limits: none of them decides anything."""
+    return FailureConfig(
+        max_failures=10**9 if is_replaceable else 0,
+        controller_failure_limit=0,
+        max_preemption_failures=0,
+    )
+
+
+class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has no types
+    """Tells the roll call of deaths that Ray found; stops Ray when nothing is to be replaced."""
+
+    def __init__(self, run_id: str, group: int) -> None:
+        self._run_id = run_id
+        self._group = group
+
+    def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
+        """Let Ray go on to replace the failed workers, or end its attempt by raising."""
+        errors = dict(worker_group_status.errors)
+        if not errors:
+            return
+        allowed = None
+        deadline = time.monotonic() + _PATIENCE_S
+        while allowed is None and time.monotonic() < deadline:
+            try:
+                allowed = self._ask(errors)
+            except ray.exceptions.RayError as error:
+                _log.warning("the watchdog does not answer: %s", error)
+            time.sleep(0 if allowed is not None else _ASK_AGAIN_S)
+        if not allowed:
+            raise RuntimeError("the roll call does not want a worker replaced")
+
+    def _ask(self, errors: dict[int, BaseException]) -> bool | None:
+        watchdog = ray.get_actor(actor_name(self._run_id), namespace=NAMESPACE)
+        for number, error in errors.items():
+            death = death_of(error)
+            detail = first_line(error) if death is None else death.detail
+            lost_node = death is not None and death.is_node_lost
+            told = watchdog.worker_died.remote(self._group, number, detail, lost_node)
+            ray.get(told, timeout=5.0)
+        answer: bool | None = ray.get(watchdog.may_replace.remote(self._group), timeout=5.0)
+        return answer
