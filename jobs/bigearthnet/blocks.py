@@ -29,7 +29,7 @@ _INIT_SCALE = 0.1
 Layer = Callable[[int, int], nn.Module]
 
 
-def conv3(inputs: int, outputs: int) -> nn.Module:
+def conv3(inputs: int, outputs: int) -> nn.Conv2d:
     """Return a 3 x 3 convolution that keeps the size."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
@@ -117,11 +117,14 @@ def rrfdb(config: ModelConfig) -> nn.Module:
 
 
 def initialise(module: nn.Module) -> None:
-    """Give all convolutions small Kaiming weights and no bias."""
+    """Give all convolutions Kaiming weights, those of dense blocks small ones, and no bias."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
-            with torch.no_grad():
-                layer.weight.mul_(_INIT_SCALE)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    dense = (block for block in module.modules() if isinstance(block, DenseBlock))
+    for layer in (layer for block in dense for layer in block.modules()):
+        if isinstance(layer, nn.Conv2d):
+            with torch.no_grad():
+                layer.weight.mul_(_INIT_SCALE)

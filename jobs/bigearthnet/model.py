@@ -35,8 +35,12 @@ class Generator(nn.Module):
         for _ in range(scale.bit_length() - 1):  # each step doubles the side
             steps += [nn.Upsample(scale_factor=2, mode="nearest"), conv3(features, features)]
             steps.append(nn.LeakyReLU(SLOPE))
-        self.tail = nn.Sequential(*steps, conv3(features, outputs))
+        last = conv3(features, outputs)
+        self.tail = nn.Sequential(*steps, last)
         initialise(self)
+        # The correction begins at nothing, or the image at a dim one.
+        with torch.no_grad():
+            last.weight.mul_(0.0 if self.adds_to_bicubic else 0.1)
 
     def forward(self, low_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the enlarged target bands, not clamped: beyond the range a clamp has no slope."""
