@@ -196,15 +196,20 @@ def _steep(s: Settings) -> tuple[str, str] | None:
     )
 
 
+#: Chosen: adversarial terms have a thousandth and matter, since their gradients are large; what a
+#: term does is measured by preflight (loss terms).
+_IDLE = 1e-4
+
+
 def _idle_terms(s: Settings) -> tuple[str, str] | None:
     total = sum(term.weight for term in s.loss_terms)
-    idle = [term.name for term in s.loss_terms if term.weight < 0.01 * total]
+    idle = [term.name for term in s.loss_terms if term.weight < _IDLE * total]
     if not idle:
         return None
     return (
-        f"the weight of {', '.join(idle)} is under 1 % of the loss: it costs time and changes "
-        "nothing",
-        "drop it, or give it a tenth",
+        f"the weight of {', '.join(idle)} is under a ten-thousandth of the loss: it costs time "
+        "and changes nothing",
+        "drop it, or give it a hundredth",
     )
 
 

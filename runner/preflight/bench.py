@@ -87,6 +87,8 @@ class Bench:
         self.device = local_device()
         self.autocast = choose_autocast(self.spec.train.precision, self.device)
         self.ranks = max(1, worker_bounds(self.spec.workers)[1])
+        #: Loss of the best constant, left here by the floor check for the ones after it.
+        self.floor_loss: float | None = None
         #: Seconds of one validation item, left here by the validation check for the estimate.
         self.validation_item_s: float | None = None
         self.threads = self.spec.train.threads or max(1, (os.cpu_count() or 1) // self.ranks)

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from runner.job import Job
 from runner.preflight.bench import Bench
-from runner.preflight.checks import CHECKS
+from runner.preflight.checks import CHECKS, overfit
 from runner.preflight.checks.files import duplicates
 from runner.preflight.checks.lr_range import judge, rate_at
 from runner.preflight.checks.memory import available_bytes
@@ -63,7 +63,6 @@ def test_a_whole_job_passes_every_check(tmp_path: Path) -> None:
         ("no gradient", "gradients", Level.FAIL, "all gradients are zero"),
         ("uphill", "descent", Level.FAIL, "one step does not lower the loss"),
         ("uphill", "overfit", Level.FAIL, "nothing is learned"),
-        ("no gradient", "overfit", Level.FAIL, "nothing is learned"),
         ("idle", "gradients", Level.WARN, "2 of 6 parameters get no gradient: idle.weight"),
         ("idle term", "terms", Level.WARN, "l1 moves the weights by under 1%"),
         ("no metric", "validation", Level.WARN, "the summary has no score"),
@@ -113,6 +112,25 @@ def test_a_rate_that_blows_up_is_named(tmp_path: Path) -> None:
     [finding] = found("overfit", given)
     assert finding.level in (Level.FAIL, Level.WARN)
     assert "1e+12" in finding.text
+
+
+def test_a_batch_that_is_hardly_begun_on_is_not_called_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overfit, "_LIMIT_S", 0.0)
+    [finding] = found("overfit", bench("uphill", tmp_path))
+    assert finding.level is Level.UNCHECKED
+    assert "too few to tell" in finding.text
+
+
+def test_a_model_that_begins_below_the_floor_need_not_learn_much(tmp_path: Path) -> None:
+    given = bench("", tmp_path, lr=1e-7)
+    [slow] = found("overfit", given)
+    assert slow.level is Level.FAIL
+    given.floor_loss = 10 * given.first_loss
+    [finding] = found("overfit", given)
+    assert finding.level is Level.PASS
+    assert "begins well below a constant's" in finding.text
 
 
 def test_the_floor_is_the_loss_of_the_mean(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_terms_are_judged_by_slope_bound_and_weight() -> None:
     assert "slope up to 100, 10 after its weight 0.1" in said(steep)["steep term"]
     unbounded = Terms(terms=(mse, LossTerm("log", 0.1, None, is_bounded=False)))
     assert "log" in said(unbounded)["unbounded term"]
-    assert "idle term" in said(Terms(terms=(mse, LossTerm("edge", 0.001))))
+    assert "idle term" in said(Terms(terms=(mse, LossTerm("edge", 0.00001))))
     assert "idle term" not in said(Terms(terms=(mse, LossTerm("edge", 0.0))))
     assert "many terms" in said(Terms(terms=tuple(LossTerm(str(i), 1.0) for i in range(6))))
 

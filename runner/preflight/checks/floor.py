@@ -16,7 +16,7 @@ from runner.preflight.bench import Bench
 from runner.preflight.constant import best_constant_losses
 from runner.preflight.findings import Finding, passed, unchecked
 
-ORDER = 45
+ORDER = 44
 TITLE = "floor"
 
 _BATCHES = 4
@@ -35,7 +35,7 @@ def check(bench: Bench) -> Iterator[Finding]:
     if not losses:
         yield unchecked(f"a constant has no finite loss; the job says {listed or 'nothing'}")
         return
-    floor = statistics.fmean(losses)
+    floor = bench.floor_loss = statistics.fmean(losses)
     spread = statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
     yield passed(
         f"the best constant prediction has loss {floor:.4g} +- {spread:.2g}"

@@ -44,7 +44,8 @@ def check(bench: Bench) -> Iterator[Finding]:
         return
     shares = {name: norm / total for name, norm in norms.items()}
     text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    idle = [name for name, share in shares.items() if share < _IDLE_SHARE]
+    idle = [name for name, share in shares.items() if 0 < share < _IDLE_SHARE]
+    resting = [name for name, share in shares.items() if share == 0]
     numbers = {f"term_{name}": share for name, share in shares.items()}
     if idle:
         yield warned(
@@ -54,6 +55,8 @@ def check(bench: Bench) -> Iterator[Finding]:
             **numbers,
         )
         return
+    if resting:  # such as a penalty on one side of a threshold
+        text += f"; {some(resting)} not active on this batch"
     yield passed(f"shares of the gradient: {text}", **numbers)
 
 
