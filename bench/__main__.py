@@ -35,6 +35,26 @@ def overhead_row(found: dict[str, Any]) -> str:
     )
 
 
+def tier_row(recovery: dict[str, Any], tier: str) -> str:
+    """Return a table row of one tier."""
+    found = recovery["tiers"].get(tier)
+    fault = "exception" if tier == "regroup" else "SIGKILL"
+    if found is None:
+        return f"| {tier} | {fault} | 0 | | | | | |"
+    return (
+        f"| {tier} | {fault} | {found['count']} | {found['p50_s']:.3f} | {found['p90_s']:.3f} | "
+        f"{found['max_s']:.3f} | {found['steps_lost_max']} | {recovery['speedups'][tier]:.1f} |"
+    )
+
+
+def ray_row(fault: str, found: dict[str, Any]) -> str:
+    """Return a table row of Ray Train alone."""
+    return (
+        f"| Ray Train alone | {fault} | {found['count']} | {found['p50_s']:.3f} | "
+        f"{found['p90_s']:.3f} | {found['max_s']:.3f} | | 1 |"
+    )
+
+
 def page(overheads: list[dict[str, Any]], recovery: dict[str, Any]) -> str:
     """Return the page."""
     rollback = recovery["rollback"]
@@ -67,9 +87,15 @@ Train's own restart of a two-worker group after an exception, one after the othe
 | of which: ranks agreed to state restored | {rollback["agreement_to_restored_s"]:.4f} | |
 | NaN burst: first bad step to the first healthy step | \
 {rollback["first_bad_step_to_healthy_step_s"]:.3f} | |
-| worker killed: last step to the first step of the next attempt | \
-{recovery["kill_to_first_step_s"]:.1f} | {recovery["kill_speedup"]:.2f} |
-| Ray Train alone, exception | {recovery["ray_train_exception_to_first_step_s"]:.1f} | 1 |
+
+Restarts by tier (docs/RECOVERY.md): last step before the fault to the first step after it, on two
+ranks, against the median of Ray Train's own restart after the same fault.
+
+| tier | fault | count | p50, s | p90, s | max, s | steps lost at most | Ray Train's / this |
+|---|---|---|---|---|---|---|---|
+{chr(10).join(tier_row(recovery, tier) for tier in ("regroup", "spare", "replace", "restart"))}
+{ray_row("exception", recovery["ray_train_exception"])}
+{ray_row("kill", recovery["ray_train_kill"])}
 """
 
 

@@ -1,6 +1,6 @@
-"""How fast a NaN burst and a lost worker are healed, against Ray Train's own restart, in one run.
+"""How fast each tier of recovery is, against Ray Train's own restart, in one run of this file.
 
-python -m bench.recovery [--json]
+python -m bench.recovery [--json] [--repetitions 25]
 """
 
 from __future__ import annotations
@@ -8,23 +8,28 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 _STEPS = 400
+#: Chosen: enough steps for an incident to close, and some seconds for the next spare to come up.
+_REGROUP_EVERY, _REPLACE_EVERY, _SPARE_EVERY = 40, 60, 800
 
 
-def drilled(folder: Path, name: str, drill: str) -> list[dict[str, Any]]:
+def drilled(
+    folder: Path, name: str, drill: str, *settings: str, steps: int = _STEPS
+) -> list[dict[str, Any]]:
     """Run the template job with a drill; return its trace."""
-    settings = f"train.max_steps={_STEPS} watchdog.port=0"
+    wanted = " ".join((f"train.max_steps={steps} watchdog.port=0", *settings))
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", name]
-    command += ["--runs-dir", str(folder), "--drill", drill, "--set", settings]
-    command += ["--no-preflight"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command += ["--runs-dir", str(folder), "--drill", drill, "--set", wanted]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return [json.loads(line) for line in (folder / name / "trace.jsonl").read_text().splitlines()]
 
 
@@ -42,38 +47,131 @@ def rollback_seconds(trace: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def restart_seconds(trace: list[dict[str, Any]]) -> float:
-    """Return the seconds from the last step before the loss to the first step after it."""
-    steps = [r for r in trace if r["kind"] == "step"]
-    last = max(r["t_s"] for r in steps if r["attempt"] == 0)
-    return float(min(r["t_s"] for r in steps if r["attempt"] == 1) - last)
+def faults(name: str, count: int, every: int) -> str:
+    """Return a drill of `count` faults, on both ranks in turn; each fifth strikes both at once."""
+    parts = []
+    for number in range(1, count + 1):
+        parts.append(f"{name}@step={number * every},rank={number % 2}")
+        if number % 5 == 0 and name == "exception":
+            parts.append(f"{name}@step={number * every},rank={(number + 1) % 2}")
+    return ";".join(parts)
 
 
-def ray_train_restart_seconds(folder: Path) -> float:
-    """Return the same for Ray Train alone: its worker group restarted after an exception."""
+def tier_seconds(trace: list[dict[str, Any]]) -> dict[str, list[tuple[float, int]]]:
+    """Return for each tier, of each new attempt, the seconds it took and the steps it lost.
+
+    The seconds are from the last step that any rank reported before to the first one after.
+    """
+    found: dict[str, list[tuple[float, int]]] = {}
+    starts = {r["attempt"]: r for r in trace if r["kind"] == "attempt_started"}
+    steps: dict[int, list[dict[str, Any]]] = {}
+    for record in trace:
+        if record["kind"] == "step":
+            steps.setdefault(record["attempt"], []).append(record)
+    for attempt, started in sorted(starts.items()):
+        before = [a for a in steps if a < attempt]
+        if started["tier"] is None or not before or attempt not in steps:
+            continue
+        last = max(steps[max(before)], key=lambda r: r["t_s"])
+        newest = max(r["step"] for r in steps[max(before)])
+        seconds = min(r["t_s"] for r in steps[attempt]) - last["t_s"]
+        lost = newest - started["restored_step"]
+        found.setdefault(started["tier"], []).append((seconds, lost))
+    return found
+
+
+def distribution(samples: Sequence[tuple[float, int]]) -> dict[str, float]:
+    """Return the median, the ninetieth percentile and the extremes."""
+    seconds = sorted(s for s, _ in samples)
+    if not seconds:
+        return {"count": 0}
+    return {
+        "count": len(seconds),
+        "p50_s": statistics.median(seconds),
+        "p90_s": seconds[min(len(seconds) - 1, int(0.9 * len(seconds)))],
+        "max_s": seconds[-1],
+        "steps_lost_max": max(lost for _, lost in samples),
+    }
+
+
+def ray_train_seconds(folder: Path, fault: str, times: int) -> list[tuple[float, int]]:
+    """Return the same for Ray Train alone: its worker group restarted `times` times."""
+    folder.mkdir()
     subprocess.run(
-        [sys.executable, "-m", "bench.ray_train_restart", str(folder)],
+        [sys.executable, "-m", "bench.ray_train_restart", str(folder), fault, str(times)],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    times = [float(line) for line in (folder / "steps.txt").read_text().split()]
-    return max(after - before for before, after in itertools.pairwise(times))
+    stamps = [float(line) for line in (folder / "steps.txt").read_text().split()]
+    gaps = sorted(after - before for before, after in itertools.pairwise(stamps))
+    return [(gap, 0) for gap in gaps[-times:]]
 
 
-def measure() -> dict[str, Any]:
+def measure(repetitions: int) -> dict[str, Any]:
     """Return every figure, measured one after the other on this machine."""
+    endless = "watchdog.policy.budgets.crash=100000"
+    count = repetitions
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
+        ray_raise = ray_train_seconds(folder / "plain", "exception", 5)
         rollback = rollback_seconds(drilled(folder, "nan", "nan@step=200,count=5"))
-        killed = restart_seconds(drilled(folder, "kill", "kill@step=200,rank=1"))
-        ray_train = ray_train_restart_seconds(folder)
+        regroups = drilled(
+            folder,
+            "regroup",
+            faults("exception", count, _REGROUP_EVERY),
+            endless,
+            steps=(count + 2) * _REGROUP_EVERY,
+        )
+        replaces = drilled(
+            folder,
+            "replace",
+            faults("kill", count, _REPLACE_EVERY),
+            endless,
+            steps=(count + 2) * _REPLACE_EVERY,
+        )
+        spares = drilled(
+            folder,
+            "spare",
+            faults("kill", count, _SPARE_EVERY),
+            endless,
+            "recovery.spares=1",
+            steps=(count + 1) * _SPARE_EVERY,
+        )
+        restarts = drilled(
+            folder,
+            "restart",
+            faults("kill", 5, _REPLACE_EVERY),
+            endless,
+            "recovery.replace=false recovery.regroup=false",
+            steps=7 * _REPLACE_EVERY,
+        )
+        ray_kill = ray_train_seconds(folder / "killed", "kill", 5)
+    tiers: dict[str, list[tuple[float, int]]] = {}
+    for trace in (regroups, replaces, spares, restarts):
+        for tier, samples in tier_seconds(trace).items():
+            tiers.setdefault(tier, []).extend(samples)
+    return figures(rollback, tiers, ray_raise, ray_kill)
+
+
+def figures(
+    rollback: dict[str, float],
+    tiers: dict[str, list[tuple[float, int]]],
+    ray_raise: list[tuple[float, int]],
+    ray_kill: list[tuple[float, int]],
+) -> dict[str, Any]:
+    """Return the figures with what they are compared with: the same fault in Ray Train."""
+    raised, killed = distribution(ray_raise), distribution(ray_kill)
+    found = {tier: distribution(samples) for tier, samples in tiers.items()}
+    against = {"regroup": raised, "spare": killed, "replace": killed, "restart": killed}
+    speedups = {tier: against[tier]["p50_s"] / row["p50_s"] for tier, row in found.items()}
     return {
         "rollback": rollback,
-        "kill_to_first_step_s": killed,
-        "ray_train_exception_to_first_step_s": ray_train,
-        "rollback_speedup": ray_train / rollback["last_step_to_healthy_step_s"],
-        "kill_speedup": ray_train / killed,
+        "rollback_speedup": raised["p50_s"] / rollback["last_step_to_healthy_step_s"],
+        "tiers": found,
+        "speedups": speedups,
+        "ray_train_exception": raised,
+        "ray_train_kill": killed,
         "t_s": time.time(),
     }
 
@@ -82,8 +180,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repetitions", type=int, default=25, help="faults of each tier")
     args = parser.parse_args()
-    found = measure()
+    found = measure(args.repetitions)
     print(json.dumps(found) if args.json else json.dumps(found, indent=1))
 
 

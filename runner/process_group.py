@@ -61,7 +61,7 @@ class ProcessGroup:
         self._world_size = world_size
         self._backend = backend
         self._before = _sockets()
-        self._ours: Mapping[int, str] | None = None
+        self._ours: Mapping[int, str] = {}
         self._kept: list[Any] = []
         self._lock = threading.Lock()
         self._is_retired = False
@@ -86,31 +86,40 @@ class ProcessGroup:
         self.side = dist.group.WORLD if self._backend == "gloo" else dist.new_group(backend="gloo")
         dist.barrier(group=self.side)
         self._kept += [dist.group.WORLD, self.side]
-        self._ours = self._new_sockets()
+        self._ours = self._sockets_to_peers()
 
     def unblock(self) -> None:
         """Break every connection of the group, from any thread: what waits in it raises."""
         with self._lock:
             if self._world_size == 1 or self._is_retired:
                 return
-            ours = self._new_sockets() if self._ours is None else self._ours
-            for descriptor, link in ours.items():
+            for descriptor, link in self._ours.items():
                 if _link(descriptor) == link:  # descriptors are used again
                     _shut_down(descriptor)
             if self._backend == "nccl":
                 _abort_nccl()
 
-    def retire(self) -> list[Any]:
+    def retire(self, *, is_broken: bool = True) -> list[Any]:
         """Take the group out of use; return what has to be kept for a while."""
-        self.unblock()
+        if is_broken:
+            self.unblock()
         with self._lock:
             self._is_retired = True
             if dist.is_initialized():
                 dist.destroy_process_group()
             return self._kept
 
-    def _new_sockets(self) -> dict[int, str]:
-        return {fd: link for fd, link in _sockets().items() if self._before.get(fd) != link}
+    def _sockets_to_peers(self) -> dict[int, str]:
+        """Return the new sockets whose other end is a new socket of another rank.
+
+        Other threads open connections at the same time, and those are not to be touched.
+        """
+        new = {fd: link for fd, link in _sockets().items() if self._before.get(fd) != link}
+        ends = {fd: found for fd in new if (found := _ends(fd)) is not None}
+        all_ends: list[Any] = [None] * self._world_size
+        dist.all_gather_object(all_ends, [here for here, _ in ends.values()], group=self.side)
+        theirs = {end for rank, found in enumerate(all_ends) if rank != self._rank for end in found}
+        return {fd: new[fd] for fd, (_, there) in ends.items() if there in theirs}
 
 
 class Graveyard:
@@ -149,6 +158,15 @@ def _link(descriptor: int) -> str:
         return str((_DESCRIPTORS / str(descriptor)).readlink())
     except OSError:  # closed meanwhile
         return ""
+
+
+def _ends(descriptor: int) -> tuple[tuple[str, int], tuple[str, int]] | None:
+    """Return the addresses of both ends of a connected TCP socket, None for any other."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
+        if copy.family in (socket.AF_INET, socket.AF_INET6):
+            here, there = copy.getsockname(), copy.getpeername()
+            return (here[0], here[1]), (there[0], there[1])
+    return None
 
 
 def _shut_down(descriptor: int) -> None:

@@ -186,6 +186,7 @@ class Worker:
         )
         metrics = self._train(session)
         self._attempt = -1
+        self._group.retire(is_broken=False)
         trivial = {} if self._build is None else dict(self._build.task.trivial_metrics())
         return AttemptReturn(
             session.step,
