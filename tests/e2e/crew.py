@@ -51,7 +51,9 @@ class Front:
         self.hosts: dict[str, WatchdogHost] = {}
         _Desk.register("host", callable=self.hosts.__getitem__)
         self._server = _Desk(address=("127.0.0.1", 0), authkey=_KEY).get_server()
-        self.port = int(self._server.address[1])
+        address = self._server.address
+        assert isinstance(address, tuple)
+        self.port = address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def open(self, folder: Path, recovery: RecoveryConfig, **facts: Any) -> Scenario:

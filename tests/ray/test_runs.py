@@ -85,27 +85,6 @@ def test_a_nan_burst_is_healed_in_place(runs_dir: Path) -> None:
     assert not skipped & {sample for line in after for sample in line["sample_ids"]}
 
 
-@pytest.mark.parametrize(
-    ("drill", "outcome"),
-    [("kill@step=200,rank=1", "worker_died"), ("exception@step=200,rank=1", "exception")],
-)
-def test_a_lost_worker_costs_a_restart_and_few_steps(
-    runs_dir: Path, drill: str, outcome: str, untouched: Finished
-) -> None:
-    run = submit(runs_dir, outcome, drill=drill).finish()
-    assert run.code == 0, run.output
-    assert [line["outcome"] for line in run.ledger("attempt_ended")] == [outcome, "finished"]
-    [verdict] = run.ledger("verdict")
-    assert (verdict["cause"], verdict["action"]) == ("crash", "restart")
-    assert verdict["lr_scale"] == 1.0
-    [done] = run.ledger("recovery_done")
-    assert (done["mechanism"], done["from"]) == ("restart", "memory")
-    assert 0 < done["restored_step"] < 200
-    assert done["steps_lost"] <= 2 * 8 + 40  # the ring's newest copy, and the telemetry in flight
-    assert run.result["restarts"] == 1
-    assert run.weights(STEPS) == untouched.weights(STEPS), "a crash must change nothing"
-
-
 def test_a_crash_loop_halts_with_a_diagnosis(runs_dir: Path) -> None:
     budget = "watchdog.policy.budgets.crash=1"  # each restart costs a cluster's start-up here
     endless = "exception@step=100,times=99"
