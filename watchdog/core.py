@@ -186,7 +186,8 @@ class Core:
         self._accountant.observe(record)
         self._tally.accepted(record)
         out = self._dispatch(record)
-        self._tally.concluded(out)
+        if out:
+            self._tally.concluded(out)
         return out
 
     def _dispatch(self, record: Record) -> list[Conclusion]:

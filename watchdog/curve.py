@@ -8,7 +8,7 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from watchdog.baseline import median
 
@@ -16,8 +16,7 @@ _FIRST_SIZE = 2
 _MAX_BLOCKS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Losses of neighbouring steps: where the first and the last are, and what is typical."""
 
     first_step: int
@@ -69,7 +68,12 @@ def regroup(blocks: list[Block], count: int) -> list[Block]:
     if per_group == 1:
         return blocks[-count:]
     start = len(blocks) - per_group * count
-    groups = (blocks[i : i + per_group] for i in range(start, len(blocks), per_group))
+    shares = [block.loss / per_group for block in blocks]
     return [
-        Block(g[0].first_step, g[-1].last_step, sum(b.loss / per_group for b in g)) for g in groups
+        Block(
+            blocks[i].first_step,
+            blocks[i + per_group - 1].last_step,
+            sum(shares[i : i + per_group]),
+        )
+        for i in range(start, len(blocks), per_group)
     ]

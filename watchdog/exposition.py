@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
 from statistics import median
 
 from watchdog.goodput import Category
@@ -163,9 +164,8 @@ def exported_ranks(
     """
     if len(ranks) <= max_ranks:
         return dict(sorted(ranks.items()))
-    most_silent = sorted(ranks, key=lambda rank: (ranks[rank].last_t_s, rank))
-    kept = set(most_silent[: max_ranks // 2])
-    slowest = sorted(ranks, key=lambda rank: (-(ranks[rank].step_s or 0.0), rank))
+    kept = set(nsmallest(max_ranks // 2, ranks, key=lambda rank: (ranks[rank].last_t_s, rank)))
+    slowest = nsmallest(max_ranks, ranks, key=lambda rank: (-(ranks[rank].step_s or 0.0), rank))
     kept.update([rank for rank in slowest if rank not in kept][: max_ranks - len(kept)])
     return {rank: ranks[rank] for rank in sorted(kept)}
 

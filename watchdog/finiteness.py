@@ -33,6 +33,8 @@ class Finiteness:
 
     def newest(self, count: int) -> list[int]:
         """Return the bad steps among the newest `count` steps, oldest first."""
+        if not self._bad:
+            return []
         return [step for step in self._steps[-count:] if step in self._bad]
 
     def truncate(self, step: int) -> None:
@@ -49,24 +51,28 @@ class Finiteness:
 class SampleLog:
     """Whose samples the newest steps consumed; bounded by steps and by the number of samples."""
 
-    def __init__(self, max_steps: int = 512, max_samples: int = 65536) -> None:
+    def __init__(self, max_steps: int = 512, max_samples: int = 262144) -> None:
         self._max_steps = max_steps
         self._max_samples = max_samples
         self._by_step: dict[int, set[int]] = {}
+        self._steps: list[int] = []  # the keys, sorted
         self._count = 0
 
     def note(self, report: StepReport) -> None:
         """Remember the samples of a report."""
         if not report.sample_ids:
             return
-        samples = self._by_step.setdefault(report.step, set())
+        samples = self._by_step.get(report.step)
+        if samples is None:
+            samples = self._by_step[report.step] = set()
+            bisect.insort(self._steps, report.step)
         self._count -= len(samples)
         samples.update(report.sample_ids)
         self._count += len(samples)
-        while len(self._by_step) > self._max_steps or (
-            self._count > self._max_samples and len(self._by_step) > 1
+        while len(self._steps) > self._max_steps or (
+            self._count > self._max_samples and len(self._steps) > 1
         ):
-            self._count -= len(self._by_step.pop(min(self._by_step)))
+            self._count -= len(self._by_step.pop(self._steps.pop(0)))
 
     def of(self, steps: tuple[int, ...]) -> tuple[int, ...]:
         """Return the samples of `steps`, sorted, all ranks together."""
@@ -74,5 +80,7 @@ class SampleLog:
 
     def truncate(self, step: int) -> None:
         """Forget the steps beyond `step`: they will be consumed anew."""
-        for late in [s for s in self._by_step if s > step]:
+        kept = bisect.bisect_right(self._steps, step)
+        for late in self._steps[kept:]:
             self._count -= len(self._by_step.pop(late))
+        del self._steps[kept:]

@@ -27,6 +27,8 @@ from watchdog.records import (
 
 #: Chosen: a step number beyond this cannot be told from its neighbours as a float.
 _MAX_STEP = 2**53
+#: Chosen: what is kept for each rank must not fill the memory because a number is garbage.
+_MAX_RANKS = 65536
 #: Chosen: some seconds of reports of a large run; more is dropped, oldest first.
 _MAX_HELD = 65536
 #: Chosen: rank 0 sends its records in order, so one would do; a few more cost nothing.
@@ -147,5 +149,7 @@ def _is_possible(record: Record) -> bool:
     if isinstance(record, StepReport):  # nearly all records, so without a loop
         is_placed = record.rank >= 0 and record.attempt >= 0 and record.generation >= 0
         return is_placed and 0 <= record.step <= _MAX_STEP
+    if not 0 <= getattr(record, "world_size", 1) <= _MAX_RANKS:
+        return False
     names = ("step", "restored_step", "attempt", "generation")
     return all(0 <= getattr(record, name, 0) <= _MAX_STEP for name in names)

@@ -140,12 +140,13 @@ class Accountant:
 
     def observe(self, record: Record) -> None:
         """Take one record into account; never raises, whatever the order or the numbers."""
-        if isinstance(record, StepReport) and record.rank != 0:
-            return
-        if self._phase is _Phase.OVER and not isinstance(record, RunStarted):
-            return
-        self._advance(record)
-        self._interpret(record)
+        if isinstance(record, StepReport):  # nearly all records
+            if record.rank == 0 and self._phase is not _Phase.OVER:
+                self._advance(record)
+                self._on_step(record)
+        elif self._phase is not _Phase.OVER or isinstance(record, RunStarted):
+            self._advance(record)
+            self._interpret(record)
 
     def time_s(self) -> Mapping[str, float]:
         """Return the seconds of each category up to the newest record; they sum to wall time."""
@@ -165,14 +166,12 @@ class Accountant:
         return min(1.0, self._time_s[Category.PRODUCTIVE] / wall_s)
 
     def _interpret(self, record: Record) -> None:
-        """Say what the open time was; a tick says nothing."""
+        """Say what the open time was, of all records but a step; a tick says nothing."""
         match record:
             case RunStarted():
                 self._on_run_started()
             case AttemptStarted():
                 self._on_attempt_started(record)
-            case StepReport():
-                self._on_step(record)
             case EvalReport():
                 self._take(Category.VALIDATION, _seconds(record.seconds))
             case CheckpointSaved():
@@ -237,7 +236,7 @@ class Accountant:
     def _reopen_stalls(self, record: StepReport, step_s: float) -> None:
         """Give the step the time that a checkpoint, written behind it, claimed as its own."""
         place = (record.generation, record.step)
-        if place != self._step:
+        if self._stalls_s > 0 and place != self._step:
             missing_s = max(0.0, step_s - self._open_s)
             reopened_s = min(missing_s, self._stalls_s)
             self._time_s[Category.CHECKPOINT_STALL] -= reopened_s
@@ -253,7 +252,9 @@ class Accountant:
 
     def _take(self, category: Category, seconds: float) -> float:
         """Move up to `seconds` of open time to a category; return how many there were."""
-        taken_s = max(0.0, min(seconds, self._open_s))
+        taken_s = min(seconds, self._open_s)
+        if taken_s <= 0.0:
+            return 0.0
         self._open_s -= taken_s
         self._time_s[category] += taken_s
         return taken_s

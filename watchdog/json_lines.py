@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from watchdog.errors import TraceError
-from watchdog.log_files import MAX_LINE_BYTES, opened, too_long
+from watchdog.log_files import (
+    MAX_LINE_BYTES,
+    is_utf16,
+    opened,
+    read_head,
+    text_lines,
+    too_long,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,10 @@ def drop_torn_end(path: Path) -> int:
 
 
 def _raw_lines(path: Path) -> Iterator[bytes]:
+    if is_utf16(read_head(path, 2)):  # what a redirection in a Windows shell writes
+        for text in text_lines(path):
+            yield text.text.encode() + b"\n" * text.is_ended
+        return
     with opened(path) as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=1):
             if len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"):

@@ -182,7 +182,8 @@ class Judge:
         if not judged.is_finite or self._is_doubtful:
             self.trust.bad_step()
             return out + self.interventions.bad_step(judged)
-        out += trust_lines(self._place, self.trust.clean_step(judged.step))
+        if changed := self.trust.clean_step(judged.step):
+            out += trust_lines(self._place, changed)
         self._batches.passed(judged)
         return out + self.interventions.clean_step(judged)
 
@@ -192,7 +193,7 @@ class Judge:
         out = self._end_suspicion(findings) if self.suspicion is not None else []
         if findings or self._watched:
             out += self._watch(findings, among=WATCHED_CAUSES)
-        return out + self._conclude(findings)
+        return out + self._conclude(findings) if findings else out
 
     def _conclude(self, findings: Iterable[Finding]) -> list[Conclusion]:
         """Suspect what may heal by itself; open an incident of what will not."""

@@ -91,5 +91,10 @@ def too_long(path: Path, number: int) -> TraceError:
     )
 
 
+def is_utf16(head: bytes) -> bool:
+    """Whether a file says with its first bytes that it is UTF-16."""
+    return head.startswith(_UTF16)
+
+
 def _encoding(head: bytes) -> str:
-    return "utf-16" if head.startswith(_UTF16) else "utf-8"
+    return "utf-16" if is_utf16(head) else "utf-8"

@@ -16,7 +16,8 @@ from watchdog.signals import Signals
 
 _log = logging.getLogger(__name__)
 
-Ask = Callable[[Signals], Finding | None]
+#: A detector's name, what it is asked by, and its settings.
+_Ask = tuple[str, Callable[[Signals, DetectorConfig], Finding | None], DetectorConfig]
 
 
 class Panel:
@@ -25,12 +26,12 @@ class Panel:
     def __init__(
         self, config: WatchdogConfig, registry: Mapping[str, Detector] = DETECTORS
     ) -> None:
-        self._asks: dict[Cadence, dict[str, Ask]] = {cadence: {} for cadence in Cadence}
+        self._asks: dict[Cadence, tuple[_Ask, ...]] = dict.fromkeys(Cadence, ())
         self._watched: list[Finding] = []
         for name, detector in registry.items():
             settings: DetectorConfig = config.detector(name)
             if settings.enabled:
-                self._asks[detector.cadence][name] = _bind(detector, settings)
+                self._asks[detector.cadence] += ((name, detector.detect, settings),)
         self.disabled: tuple[str, ...] = ()
 
     def findings(self, signals: Signals) -> list[Finding]:
@@ -50,20 +51,15 @@ class Panel:
         return self._ask(Cadence.TICK, signals)
 
     def _ask(self, cadence: Cadence, signals: Signals) -> list[Finding]:
-        asks = self._asks[cadence]
         found = []
-        for name, ask in tuple(asks.items()):
+        for name, detect, settings in self._asks[cadence]:
             try:
-                finding = ask(signals)
+                finding = detect(signals, settings)
             except Exception:  # a bug in one detector may not blind the others
                 _log.exception("detector %s raised and is disabled for the rest of the run", name)
-                del asks[name]
+                self._asks[cadence] = tuple(a for a in self._asks[cadence] if a[0] != name)
                 self.disabled = (*self.disabled, name)
                 continue
             if finding is not None:
                 found.append(finding)
         return found
-
-
-def _bind(detector: Detector, settings: DetectorConfig) -> Ask:
-    return lambda signals: detector.detect(signals, settings)

@@ -24,6 +24,7 @@ from watchdog.causes import (
     Cause,
 )
 from watchdog.ledger_entries import LedgerEntry, LedgerKind
+from watchdog.record_fields import check
 from watchdog.verdicts import Action, Order, OrderKind, Verdict, verdict_from_json
 
 __all__ = [
@@ -334,7 +335,7 @@ def record_from_json(line: Mapping[str, Any]) -> Record:
 
     Raises:
         KeyError: the kind is unknown.
-        TypeError: a field is missing or unknown.
+        TypeError: a field is missing or unknown, or holds a value of another type.
         ValueError: an enumerated field has an unknown value.
     """
     data = dict(line)
@@ -345,4 +346,5 @@ def record_from_json(line: Mapping[str, Any]) -> Record:
     for name in _TUPLE_FIELDS & data.keys():
         if data[name] is not None:
             data[name] = tuple(data[name])
+    check(cls, data)
     return cls(**data)

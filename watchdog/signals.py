@@ -71,7 +71,8 @@ class Signals:
     `history` holds the judged steps, oldest first. `gap` the newest losses, not yet in `baseline`.
     `excursion` the losses since the onset of a suspicion, during which the baseline is frozen;
     None while nothing is suspected. `wander` says how far, in robust standard deviations, the
-    level of a gap's worth of healthy losses has strayed from its forecast. Progress is looked for
+    level of a gap's worth of healthy losses has strayed from its forecast, and `strays` is the same
+    sorted. Progress is looked for
     after `since_step` only: an intervention or a rising rate changed the run there, and
     `comparable_steps` losses were judged since; the run is `age_steps` losses old. `curve` is the
     smoothed loss of all of them, `origin` the first since the picture was last learned anew,
@@ -86,6 +87,7 @@ class Signals:
         self.gap: deque[tuple[int, float]] = deque(maxlen=config.gap_steps)
         self.excursion: deque[tuple[int, float]] | None = None
         self.wander: deque[float] = deque(maxlen=256)
+        self.strays: list[float] = []
         self.start: deque[float] = deque(maxlen=_START_RECORDS)
         self.validations: deque[Validation] = deque(maxlen=512)
         self.finiteness = Finiteness(size=256)
@@ -109,6 +111,7 @@ class Signals:
         self.curve = Curve()
         self.lr_scale = 1.0
         self._healthy: deque[tuple[int, float]] = deque(maxlen=config.baseline_steps)
+        self._gap_steps = config.gap_steps
         self._fitted = 0
         self._seen_steps = 0
         self._wandered = 0
@@ -278,11 +281,12 @@ class Signals:
 
     def _learn(self, point: tuple[int, float]) -> None:
         """Move the oldest losses of the gap into the baseline; a young run keeps a small gap."""
-        keep = min(self._config.gap_steps, max(4, len(self._healthy) // 2))
-        while len(self.gap) >= keep:
-            self._healthy.append(self.gap.popleft())
+        gap, healthy = self.gap, self._healthy
+        keep = min(self._gap_steps, max(4, len(healthy) // 2))
+        while len(gap) >= keep:
+            healthy.append(gap.popleft())
             self._fitted += 1
-        self.gap.append(point)
+        gap.append(point)
 
     def _note_wander(self, points: Sequence[tuple[int, float]]) -> None:
         """Remember how far healthy losses stray together; a suspicion that healed is healthy."""
@@ -295,6 +299,7 @@ class Signals:
         worst = max(level([baseline.excess(x, at) for at, x in chunk], 2.0) for chunk in chunks)
         if math.isfinite(worst):
             self.wander.append(worst)
+            self.strays = sorted(self.wander)
 
     def _observe_lr(self, judged: JudgedStep) -> None:
         lr = judged.lr

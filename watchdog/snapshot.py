@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from watchdog.records import Cause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankView:
+class RankView(NamedTuple):
     """What is known of one rank: its last step, when it was heard (Unix s), its mean step time."""
 
     step: int

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from watchdog.records import StepReport
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedStep:
+class JudgedStep(NamedTuple):
     """One optimizer step over all ranks that reported it.
 
     `loss` is the mean over the ranks (None: nobody reported one; it may be NaN); `grad_norm` and
@@ -81,6 +81,9 @@ class StepAssembler:
         """Take a report in; return the steps it completed, oldest first."""
         if report.step <= self._judged_step:
             return []
+        if self._world_size == 1:  # nobody to wait for
+            self._judged_step = report.step
+            return [_judge_alone(report)]
         self._absent.discard(report.rank)
         self._newest_step = max(self._newest_step, report.step)
         partial = self._partials.setdefault(report.step, _Partial())
@@ -135,6 +138,22 @@ def _judge(step: int, partial: _Partial) -> JudgedStep:
     )
 
 
+def _judge_alone(report: StepReport) -> JudgedStep:
+    loss = report.loss
+    is_good = loss is None or math.isfinite(loss)
+    return JudgedStep(
+        report.step,
+        report.t_s if math.isfinite(report.t_s) else 0.0,
+        loss if is_good else math.nan,
+        report.grad_norm,
+        report.lr,
+        report.is_finite and is_good,
+        report.epoch,
+        report.is_applied,
+        report.scheduled_lr,
+    )
+
+
 def mean(values: Iterable[float]) -> float | None:
     """Return the mean, the same whatever the order of the values; None of none.
 
@@ -143,6 +162,8 @@ def mean(values: Iterable[float]) -> float | None:
     listed = list(values)
     if not listed:
         return None
+    if len(listed) == 1:
+        return listed[0] if math.isfinite(listed[0]) else math.nan
     if not all(map(math.isfinite, listed)):
         return math.nan
     return math.fsum(value / len(listed) for value in listed)

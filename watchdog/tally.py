@@ -36,24 +36,6 @@ _MAX_RANKS = 65536
 _INTERVALS = 8
 
 
-class _Rank:
-    """What is known of one rank; the step time is an exponential mean over some ten steps."""
-
-    __slots__ = ("last_t_s", "step", "step_s")
-
-    def __init__(self) -> None:
-        self.step = 0
-        self.last_t_s = 0.0
-        self.step_s: float | None = None
-
-    def note(self, report: StepReport) -> None:
-        self.step = report.step
-        self.last_t_s = report.t_s
-        if report.step_s is not None and math.isfinite(report.step_s):
-            old = self.step_s
-            self.step_s = report.step_s if old is None else 0.9 * old + 0.1 * report.step_s
-
-
 class Tally:
     """The fields of a snapshot that are counted or copied from records that count.
 
@@ -67,7 +49,8 @@ class Tally:
         self._suspicions: Counter[Any] = Counter()
         self._restarts: Counter[str] = Counter()
         self._verdicts: Counter[str] = Counter()
-        self._ranks: dict[int, _Rank] = {}
+        self._ranks: dict[int, RankView] = {}
+        self._has_new_ranks = False
         self._world_size = 0
         self._newest_step = 0
         self._skipped_step = 0
@@ -77,7 +60,8 @@ class Tally:
     def arrived(self, record: Record, *, is_dropped: bool) -> None:
         """Count any record, whether it counts or not."""
         self._counts["records_total"] += 1
-        self._counts["records_dropped"] += is_dropped
+        if is_dropped:
+            self._counts["records_dropped"] += 1
         if math.isfinite(record.t_s):
             name = "last_tick_t_s" if isinstance(record, Tick) else "last_record_t_s"
             self.values[name] = record.t_s
@@ -121,10 +105,7 @@ class Tally:
             **self.values,
             **self._counts,
             "best_val_metric": max(metrics, default=None),
-            "ranks": {
-                rank: RankView(step=r.step, last_t_s=r.last_t_s, step_s=r.step_s)
-                for rank, r in sorted(self._ranks.items())
-            },
+            "ranks": dict(self._sorted_ranks()),
             "incidents": dict(self._incidents),
             "suspicions": dict(self._suspicions),
             "restarts": dict(self._restarts),
@@ -132,22 +113,43 @@ class Tally:
         }
 
     def _step(self, report: StepReport) -> None:
-        self._counts["samples_total"] += max(0, report.samples)
-        if self.values["state"] not in TERMINAL_STATES:
-            self.values["state"] = "running"
+        counts, values = self._counts, self.values
+        counts["samples_total"] += max(0, report.samples)
+        if values["state"] not in TERMINAL_STATES:
+            values["state"] = "running"
         if not report.is_applied and report.step > self._skipped_step:
             self._skipped_step = report.step
-            self._counts["steps_skipped"] += 1
+            counts["steps_skipped"] += 1
         if report.step > self._newest_step:
             self._newest_step = report.step
-            self._counts["steps_total"] += 1
-            self.values["last_step_t_s"] = report.t_s
-        for name in ("grad_norm", "lr", "epoch"):
-            value = getattr(report, name)
-            if value is not None and math.isfinite(value):
-                self.values[name] = value
+            counts["steps_total"] += 1
+            values["last_step_t_s"] = report.t_s
+        if report.grad_norm is not None and math.isfinite(report.grad_norm):
+            values["grad_norm"] = report.grad_norm
+        if report.lr is not None and math.isfinite(report.lr):
+            values["lr"] = report.lr
+        if report.epoch is not None and math.isfinite(report.epoch):
+            values["epoch"] = report.epoch
         if report.rank < (self._world_size or _MAX_RANKS):
-            self._ranks.setdefault(report.rank, _Rank()).note(report)
+            self._rank(report)
+
+    def _rank(self, report: StepReport) -> None:
+        """Note where a rank is; its step time is an exponential mean over some ten steps."""
+        known, step_s = self._ranks.get(report.rank), report.step_s
+        if step_s is not None and not math.isfinite(step_s):
+            step_s = None
+        if known is None:
+            self._has_new_ranks = True
+        elif known.step_s is not None:
+            step_s = known.step_s if step_s is None else 0.9 * known.step_s + 0.1 * step_s
+        self._ranks[report.rank] = RankView(report.step, report.t_s, step_s)
+
+    def _sorted_ranks(self) -> dict[int, RankView]:
+        """Return the ranks in order; sorted once for thousands of them, not at each scrape."""
+        if self._has_new_ranks:
+            self._ranks = dict(sorted(self._ranks.items()))
+            self._has_new_ranks = False
+        return self._ranks
 
     def _validation(self, record: EvalReport) -> None:
         for name in ("val_loss", "val_metric"):

@@ -75,7 +75,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as a JSON object."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def verdict_from_json(line: Mapping[str, Any]) -> Verdict:

@@ -89,8 +89,7 @@ def digest(model: torch.nn.Module) -> str:
 
 def serve(rank: int, world_size: int, scenarios: Any, results: Any) -> None:
     """Play one scenario after another until told None: importing torch is what takes long."""
-    for scenario in iter(scenarios.get, None):
-        folder, hearing_rank, kind = scenario
+    for folder, hearing_rank, kind in iter(scenarios.get, None):
         run_rank(rank, world_size, folder, hearing_rank, kind, results)
 
 

@@ -13,6 +13,7 @@ from watchdog.core import Core
 from watchdog.foreign import Row, records_of
 from watchdog.ledger import ledger_line
 from watchdog.records import (
+    RECORD_TYPES,
     AttemptEnded,
     AttemptStarted,
     CheckpointFailed,
@@ -20,6 +21,7 @@ from watchdog.records import (
     EvalReport,
     LrChanged,
     Outcome,
+    PhaseReport,
     Record,
     RollbackDone,
     RunEnded,
@@ -28,6 +30,7 @@ from watchdog.records import (
     Storage,
     Tick,
     Verdict,
+    WorkerPhase,
 )
 
 WHOLE = st.integers(-2, 40) | st.sampled_from([2**40, 2**53, 10**30, -(10**30)])
@@ -37,77 +40,84 @@ TIME = st.floats(0, 100) | NUMBER
 LIFE = {"t_s": TIME, "attempt": st.integers(-1, 3), "step": WHOLE}
 GENERATION = {**LIFE, "generation": st.integers(-1, 3)}
 STORAGE = st.sampled_from(list(Storage))
+RANKS = st.integers(-1, 4) | st.just(10**12)
 
-RECORDS: st.SearchStrategy[Record] = st.one_of(
-    st.builds(
-        StepReport,
+FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
+    StepReport: {
         **GENERATION,
-        rank=st.integers(-1, 4),
-        loss=MAYBE,
-        grad_norm=MAYBE,
-        lr=MAYBE,
-        is_finite=st.booleans(),
-        is_applied=st.booleans(),
-        step_s=MAYBE,
-        data_s=MAYBE,
-        epoch=MAYBE,
-        samples=st.integers(-5, 5),
-        sample_ids=st.lists(WHOLE, max_size=3).map(tuple),
-    ),
-    st.builds(EvalReport, **GENERATION, val_loss=MAYBE, val_metric=MAYBE, seconds=MAYBE),
-    st.builds(
-        CheckpointSaved,
+        "rank": st.integers(-1, 4),
+        "loss": MAYBE,
+        "grad_norm": MAYBE,
+        "lr": MAYBE,
+        "is_finite": st.booleans(),
+        "is_applied": st.booleans(),
+        "step_s": MAYBE,
+        "data_s": MAYBE,
+        "epoch": MAYBE,
+        "samples": st.integers(-5, 5),
+        "sample_ids": st.lists(WHOLE, max_size=3).map(tuple),
+    },
+    EvalReport: {**GENERATION, "val_loss": MAYBE, "val_metric": MAYBE, "seconds": MAYBE},
+    CheckpointSaved: {
         **GENERATION,
-        storage=STORAGE,
-        is_finite=st.booleans(),
-        held_steps=st.none() | st.lists(WHOLE, max_size=4).map(tuple),
-    ),
-    st.builds(LrChanged, **GENERATION, verdict_id=st.integers(0, 9), lr_scale=NUMBER),
-    st.builds(
-        CheckpointFailed,
+        "storage": STORAGE,
+        "is_finite": st.booleans(),
+        "held_steps": st.none() | st.lists(WHOLE, max_size=4).map(tuple),
+    },
+    LrChanged: {**GENERATION, "verdict_id": st.integers(0, 9), "lr_scale": NUMBER},
+    CheckpointFailed: {
         **LIFE,
-        storage=STORAGE,
-        operation=st.sampled_from(["save", "restore", "?"]),
-        error=st.text(max_size=5),
-    ),
-    st.builds(
-        RollbackDone,
+        "storage": STORAGE,
+        "operation": st.sampled_from(["save", "restore", "?"]),
+        "error": st.text(max_size=5),
+    },
+    RollbackDone: {
         **GENERATION,
-        verdict_id=st.integers(0, 9),
-        restored_step=WHOLE,
-        storage=STORAGE,
-        seconds=NUMBER,
-        steps_lost=WHOLE,
-    ),
-    st.builds(
-        AttemptStarted,
-        t_s=TIME,
-        attempt=st.integers(-1, 3),
-        world_size=st.integers(-1, 4),
-        restored_step=WHOLE,
-        storage=st.none() | STORAGE,
-        generation=st.integers(-1, 3),
-        lr_scale=NUMBER,
-        dataset_size=st.none() | WHOLE,
-    ),
-    st.builds(
-        AttemptEnded,
+        "verdict_id": st.integers(0, 9),
+        "restored_step": WHOLE,
+        "storage": STORAGE,
+        "seconds": NUMBER,
+        "steps_lost": WHOLE,
+    },
+    AttemptStarted: {
+        "t_s": TIME,
+        "attempt": st.integers(-1, 3),
+        "world_size": RANKS,
+        "restored_step": WHOLE,
+        "storage": st.none() | STORAGE,
+        "generation": st.integers(-1, 3),
+        "lr_scale": NUMBER,
+        "dataset_size": st.none() | WHOLE,
+    },
+    AttemptEnded: {
         **LIFE,
-        outcome=st.sampled_from(list(Outcome)),
-        error=st.none() | st.text(max_size=5),
-        is_node_lost=st.booleans(),
-    ),
-    st.builds(
-        RunStarted,
-        t_s=TIME,
-        run_id=st.text(max_size=3),
-        job=st.just("toy"),
-        max_steps=WHOLE,
-        is_resumed=st.booleans(),
-    ),
-    st.builds(RunEnded, **LIFE, state=st.text(max_size=5)),
-    st.builds(Tick, t_s=TIME),
-)
+        "outcome": st.sampled_from(list(Outcome)),
+        "error": st.none() | st.text(max_size=5),
+        "is_node_lost": st.booleans(),
+    },
+    RunStarted: {
+        "t_s": TIME,
+        "run_id": st.text(max_size=3),
+        "job": st.just("toy"),
+        "max_steps": WHOLE,
+        "is_resumed": st.booleans(),
+    },
+    RunEnded: {**LIFE, "state": st.text(max_size=5)},
+    PhaseReport: {
+        **GENERATION,
+        "rank": st.integers(-1, 4),
+        "world_size": RANKS,
+        "phase": st.sampled_from(list(WorkerPhase)),
+        "stuck_s": NUMBER,
+        "is_first_step": st.booleans(),
+    },
+    Tick: {"t_s": TIME},
+}
+RECORDS = st.one_of([st.builds(record, **fields) for record, fields in FIELDS.items()])
+
+
+def test_every_kind_of_record_is_tried() -> None:
+    assert set(FIELDS) == set(RECORD_TYPES.values())
 
 
 @settings(max_examples=150, deadline=None)
@@ -200,6 +210,41 @@ def test_one_verdict_for_one_cause_whatever_is_repeated() -> None:
         if isinstance(c, Verdict)
     ]
     assert len(verdicts) == 1
+
+
+def resumed(losses: list[float], at: int, back: int) -> list[Record]:
+    """Return a run that was restarted at step `at` from a checkpoint `back` steps before."""
+    before = [report(s, x) for s, x in enumerate(losses[:at], start=1)]
+    restored = max(0, at - back)
+    start = AttemptStarted(
+        t_s=float(at), attempt=1, generation=1, world_size=1, restored_step=restored
+    )
+    after = [
+        report(s, losses[s - 1], attempt=1, generation=1, t_s=float(s + back))
+        for s in range(restored + 1, len(losses) + 1)
+    ]
+    return [*started(), *before, start, *after]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 20), st.integers(40, 380), st.integers(0, 60), st.booleans())
+def test_calm_run_stays_calm_wherever_it_is_resumed_and_whatever_is_repeated(
+    seed: int, at: int, back: int, is_twice: bool
+) -> None:
+    records = resumed(spiked_or_calm("calm", seed), at, back)
+    told = [r for r in records for _ in range(1 + is_twice)]
+    assert {line[0] for line in story(told, "act")} == {"run_started", "attempt_started"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 20), st.integers(40, 280), st.integers(0, 60))
+def test_spike_is_found_where_it_is_in_a_run_that_was_resumed_before_it(
+    seed: int, at: int, back: int
+) -> None:
+    found = story(resumed(spiked_or_calm("spike", seed), at, back), "act")
+    assert [(line[1], line[3], line[4]) for line in found if line[0] == "verdict"] == [
+        ("spike", "rollback", 300)
+    ]
 
 
 def spiked_or_calm(kind: str, seed: int) -> list[float]:

@@ -1,6 +1,9 @@
 """Each format: recognised, read, and its broken files."""
 
+import contextlib
+import dataclasses
 import gzip
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit import foreign_files as made
+from watchdog.config import WatchdogConfig
+from watchdog.core import Core
 from watchdog.errors import TraceError
 from watchdog.foreign_logs.fit import Fit
 from watchdog.importers import IMPORTERS, choose
-from watchdog.records import AttemptStarted, EvalReport, Record, StepReport
+from watchdog.records import RECORD_TYPES, AttemptStarted, EvalReport, Record, StepReport
 
 R = TypeVar("R", bound=Record)
 CALM = made.losses(60)
@@ -251,6 +256,58 @@ def test_utf16_of_a_windows_shell_is_read(log: Path) -> None:
     assert [s.loss for s in steps(log)] == [2.5, 2.4]
     log.write_text("step,loss\r\n1,2.5\r\n", encoding="utf-8-sig")
     assert [(s.step, s.loss) for s in steps(log)] == [(1, 2.5)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("name", sorted(made.TEXTS))
+def test_each_format_is_read_alike_in_any_encoding(log: Path, name: str, encoding: str) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    log.write_bytes((mark + made.TEXTS[name](CALM).replace("\n", "\r\n")).encode(encoding))
+    assert choose(log, "auto").name == name
+    assert [s.loss for s in steps(log)] == pytest.approx(CALM, rel=1e-4)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_list_of_objects_is_read_as_lines_are(log: Path, indent: int | None) -> None:
+    rows = [{"step": n, "loss": x} for n, x in enumerate(CALM, start=1)]
+    log.write_text(json.dumps(rows, indent=indent))
+    assert [s.loss for s in steps(log)] == CALM
+    log.write_text(json.dumps(rows, indent=indent)[:-30])
+    with pytest.raises(TraceError, match="starts a list and is not JSON"):
+        steps(log)
+
+
+FIELD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.just(10**400), st.floats(), st.text(max_size=3)
+)
+PLAIN: dict[str, object] = {
+    "storage": "memory",
+    "outcome": "finished",
+    "phase": "data",
+    "metrics": {"a": 1.0},
+    **dict.fromkeys(["run_id", "job", "state", "reason", "operation", "error", "path"], "text"),
+    **dict.fromkeys(["is_finite", "is_applied", "is_resumed", "is_node_lost"], True),
+    **{name: [1] for name in ("sample_ids", "skipped_samples", "held_steps")},
+}
+WRONG = FIELD | st.lists(FIELD, max_size=2) | st.dictionaries(st.text(max_size=3), FIELD)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), kind=st.sampled_from(sorted(RECORD_TYPES)))
+def test_trace_with_any_values_is_judged_or_refused(
+    scratch: Path, data: st.DataObject, kind: str
+) -> None:
+    """Most values are right, so that it is not always the first one that is wrong."""
+    names = [field.name for field in dataclasses.fields(RECORD_TYPES[kind])]
+    plain = {name: PLAIN.get(name, 1) for name in names}
+    wrong = data.draw(st.lists(st.tuples(st.sampled_from(sorted(plain)), WRONG), max_size=2))
+    line = json.dumps({"kind": kind, **plain, **dict(wrong)})
+    scratch.write_text(line + "\n" + line + "\n")
+    core = Core(WatchdogConfig())
+    with contextlib.suppress(TraceError):
+        for record in records(scratch, "trace"):
+            core.observe(record)
+    core.snapshot()
 
 
 def test_table_of_a_resumed_run_may_name_its_columns_again(log: Path) -> None:

@@ -20,6 +20,7 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -177,7 +178,7 @@ def _level_limit(signals: Signals, config: Config) -> float:
 
     A run that has shown little yet is given the whole band.
     """
-    strays = sorted(stray for stray in signals.wander if stray > -_FALLING)
+    strays = signals.strays[bisect_right(signals.strays, -_FALLING) :]
     count = len(strays)
     usual = strays[-_RARE] if count >= 4 * config.min_wander else max(strays, default=0.0)
     if count < config.min_wander:

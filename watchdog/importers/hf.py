@@ -21,7 +21,7 @@ from watchdog.errors import TraceError
 from watchdog.foreign_logs.entry import Entry, malformed
 from watchdog.foreign_logs.fit import Fit
 from watchdog.foreign_logs.log import ForeignLog
-from watchdog.log_files import opened
+from watchdog.log_files import decoded, opened
 
 IS_FOREIGN = True
 
@@ -52,7 +52,8 @@ class TrainerState:
 
 def recognises(head: bytes) -> Fit:
     """Whether the file is a document with a history."""
-    is_state = head.lstrip()[:1] == b"{" and f'"{_HISTORY}"'.encode() in head
+    text = decoded(head)
+    is_state = text.lstrip()[:1] == "{" and f'"{_HISTORY}"' in text
     return Fit.EXACT if is_state else Fit.NO
 
 
