@@ -115,6 +115,7 @@ class Signals:
         self._fitted = 0
         self._seen_steps = 0
         self._wandered = 0
+        self._newest_wander: float | None = None
         self._last_lr: float | None = None
         self._last_loss: float | None = None
 
@@ -176,6 +177,7 @@ class Signals:
     def freeze(self, onset_step: int) -> None:
         """Stop learning: the losses from `onset_step` on are under suspicion."""
         if self.excursion is None:
+            self._newest_wander = None
             self._healthy.extend(point for point in self.gap if point[0] < onset_step)
             self._refit()
             self.excursion = deque(
@@ -192,7 +194,7 @@ class Signals:
 
     def relearn(self, step: int) -> None:
         """Start the picture of a healthy run anew after `step`: it has changed for good."""
-        self.thaw()
+        self._drop_excursion()
         self._healthy.clear()
         self.finiteness.clear()
         self.repeats.clear()
@@ -206,7 +208,7 @@ class Signals:
     def rewind(self, restored_step: int, lr_scale: float) -> None:
         """Forget what came after `restored_step`: those steps are superseded."""
         self.lr_scale = lr_scale
-        self.thaw()
+        self._drop_excursion()
         while self.history and self.history[-1].step > restored_step:
             self.history.pop()
         while self._healthy and self._healthy[-1][0] > restored_step:
@@ -288,8 +290,17 @@ class Signals:
             self._fitted += 1
         gap.append(point)
 
+    def _drop_excursion(self) -> None:
+        self.excursion = None
+        self._newest_wander = None
+        self.gap.clear()
+
     def _note_wander(self, points: Sequence[tuple[int, float]]) -> None:
-        """Remember how far healthy losses stray together; a suspicion that healed is healthy."""
+        """Remember how far healthy losses stray together; a suspicion that healed is healthy.
+
+        A stray counts once the next gap's worth of losses raised no suspicion either: it may be the
+        beginning of a shift, which must not make itself usual.
+        """
         baseline, size = self.baseline, self._config.gap_steps
         if baseline is None or len(points) < size:
             return
@@ -297,9 +308,10 @@ class Signals:
         listed = list(points)
         chunks = [listed[i : i + size] for i in range(0, len(listed) - size + 1, size)]
         worst = max(level([baseline.excess(x, at) for at, x in chunk], 2.0) for chunk in chunks)
-        if math.isfinite(worst):
-            self.wander.append(worst)
+        if self._newest_wander is not None:
+            self.wander.append(self._newest_wander)
             self.strays = sorted(self.wander)
+        self._newest_wander = worst if math.isfinite(worst) else None
 
     def _observe_lr(self, judged: JudgedStep) -> None:
         lr = judged.lr

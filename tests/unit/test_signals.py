@@ -136,3 +136,28 @@ def test_samples_of_all_ranks_are_joined_and_bounded() -> None:
     assert log.of((1, 2)) == (4, 5, 6)
     log.note(report(3, sample_ids=tuple(range(100))))
     assert len(log.of((3,))) == 100
+
+
+def wavering(signals: Signals, steps: range, rise: float = 0.0) -> None:
+    """Let losses with a little noise pass, raised by a share."""
+    for step in steps:
+        signals.observe_step(judged(step, (1.0 + 0.01 * (step % 3)) * (1 + rise)))
+        signals.settle()
+
+
+def test_rolled_back_excursion_is_not_how_far_a_healthy_run_strays() -> None:
+    signals = Signals(SignalsConfig())
+    wavering(signals, range(1, 121))
+    signals.freeze(121)
+    wavering(signals, range(121, 161), rise=5.0)
+    signals.rewind(120, lr_scale=0.5)
+    wavering(signals, range(121, 241))
+    assert max(signals.wander) < 5
+
+
+def test_beginning_of_a_shift_does_not_make_itself_usual() -> None:
+    signals = Signals(SignalsConfig())
+    wavering(signals, range(1, 241))
+    usual = max(signals.wander)
+    wavering(signals, range(241, 265), rise=0.05)
+    assert max(signals.wander) == usual
