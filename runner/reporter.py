@@ -58,7 +58,9 @@ class Reporter:
         """Let the time of the next step begin now."""
         self._step_started = time.perf_counter()
 
-    def step(self, batch: RankBatch, loss: Any, lr: float, data_s: float, outcome: Any) -> None:
+    def step(
+        self, batch: RankBatch, loss: Any, lr: float, outcome: Any, *, data_s: float, own_s: float
+    ) -> None:
         """Report the step just taken; its tensors are read later."""
         course, now = self._course, time.perf_counter()
         report = StepReport(
@@ -72,6 +74,7 @@ class Reporter:
             scheduled_lr=course.scheduled_lr(),
             step_s=now - self._step_started,
             data_s=data_s,
+            own_s=own_s,
             samples=batch.size,
             sample_ids=batch.ordinals,
         )

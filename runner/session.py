@@ -218,6 +218,7 @@ class Session:
         """Return this rank's share of the next step's samples, on its device."""
         step = self.step + 1
         self._presence.enter(WorkerPhase.DATA)
+        self._began_s = time.perf_counter()
         self._drills.begin_step(step)
         self._drills.distort_weights(self.bare_model)
         asked = time.perf_counter()
@@ -245,6 +246,7 @@ class Session:
             if not is_last and isinstance(self.model, DistributedDataParallel):
                 stack.enter_context(self.model.no_sync())
             self._presence.enter(WorkerPhase.ALL_REDUCE)
+            self._own_s = time.perf_counter() - self._began_s
             self._bell.tie(loss).backward()  # type: ignore[no-untyped-call]
         self._presence.enter(WorkerPhase.SETTLE if is_last else WorkerPhase.COMPUTE)
 
@@ -262,7 +264,9 @@ class Session:
         outcome = self._learner.step()
         has_rung = self._bell.listen()
         reported = self._drills.distort_report(loss)
-        self._reporter.step(self._batch, reported, lr, self._data_s, outcome)
+        self._reporter.step(
+            self._batch, reported, lr, outcome, data_s=self._data_s, own_s=self._own_s
+        )
         checkpoints = self.spec.checkpoints
         is_durable_due = course.step % checkpoints.every_steps == 0
         if is_durable_due or course.step % checkpoints.memory_every_steps == 0:

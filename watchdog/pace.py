@@ -77,16 +77,19 @@ class RankPace:
     def __init__(self) -> None:
         self._step_s: dict[int, deque[float]] = {}
         self._data_s: dict[int, deque[float]] = {}
+        self._own_s: dict[int, deque[float]] = {}
 
     def note(self, report: StepReport) -> None:
         """Remember the times of a report."""
         _append(self._step_s, report.rank, report.step_s)
         _append(self._data_s, report.rank, report.data_s)
+        _append(self._own_s, report.rank, report.own_s)
 
     def clear(self) -> None:
         """Forget the ranks: their numbers are given out anew."""
         self._step_s.clear()
         self._data_s.clear()
+        self._own_s.clear()
 
     def step_s(self) -> dict[int, float]:
         """Return the median step time of the ranks that have reported enough."""
@@ -95,6 +98,10 @@ class RankPace:
     def data_s(self) -> dict[int, float]:
         """Return the median time of a step that went into waiting for data, by rank."""
         return _medians(self._data_s)
+
+    def own_s(self) -> dict[int, float]:
+        """Return the median time before a rank waits for the others in a step, by rank."""
+        return _medians(self._own_s)
 
 
 def _append(times: dict[int, deque[float]], rank: int, value: float | None) -> None:

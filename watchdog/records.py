@@ -155,8 +155,8 @@ class StepReport(Record):
     when the step produced NaN or infinity, and then the optimizer step was not applied
     (`is_applied`). `sample_ids` are the ordinals (epoch x data set size + index) of this rank's
     samples. `lr` is the rate in use, `scheduled_lr` what the job's own schedule wants at this step.
-    `step_s` is the wall time of the step, `data_s` the part of it spent waiting for data,
-    both in seconds.
+    `step_s` is the wall time of the step, `data_s` the part of it spent waiting for data, `own_s`
+    the part before this rank waits for the others (data and forward passes), all in seconds.
     """
 
     kind: ClassVar[str] = "step"
@@ -173,6 +173,7 @@ class StepReport(Record):
     is_applied: bool = True
     step_s: float | None = None
     data_s: float | None = None
+    own_s: float | None = None
     samples: int = 0
     sample_ids: tuple[int, ...] = ()
 

@@ -150,6 +150,22 @@ def test_rank_that_takes_half_as_long_again_is_a_straggler() -> None:
     assert "rank 1 takes 1.6 s" in opened[0]["reason"]
 
 
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_rank_that_computes_slowly_is_told_although_all_take_as_long_as_it(ranks: int) -> None:
+    def records(slow_s: float) -> list[Record]:
+        return [
+            report(s, CALM(0, s), rank=r, step_s=1.0, own_s=slow_s if r == 1 else 0.3)
+            for s in range(1, 81)
+            for r in range(ranks)
+        ]
+
+    core = Core(WatchdogConfig())
+    opened = lines_of(observe_all(core, [*started(world_size=ranks), *records(0.8)]), "suspect")
+    assert "rank 1 takes 0.8 s for data and forward pass" in opened[0]["reason"]
+    core = Core(WatchdogConfig())
+    assert told(observe_all(core, [*started(world_size=ranks), *records(0.5)])) == []
+
+
 class Clock:
     """A core that is told of steps and of the time; `skew_s` is what its own clock is ahead."""
 

@@ -1,8 +1,10 @@
 """One rank that makes the others wait: told, not acted on.
 
 After an all-reduce every rank has taken as long as the slowest, so the step time alone hides who it
-was. A rank whose own data takes long, or that takes long where the ranks do not wait for each
-other, is a straggler; a rank is compared with the median of all.
+was. A rank that takes long before it comes to wait for the others (for its data, or for data and
+forward pass), or where the ranks do not wait for each other, is a straggler. It is compared with
+the median of all for a step, with that of the others for a part of one. On a GPU the forward pass
+is only launched before the wait, so there a slow device shows in its data and its step alone.
 
 The defaults are chosen, not measured: half as long again is beyond the jitter of a healthy machine.
 
@@ -30,11 +32,12 @@ class Config(DetectorConfig):
     factor: float = Field(
         1.5, gt=1, description="Times the median step time of the ranks that is a straggler."
     )
-    min_data_ratio: float = Field(
+    min_part_ratio: float = Field(
         0.3,
         gt=0,
         lt=1,
-        description="Wait for data beyond that of the other ranks, as a share of a step.",
+        description="Time for data, or for data and forward pass, beyond that of the other ranks, "
+        "as a share of a step.",
     )
 
 
@@ -51,20 +54,29 @@ def detect(signals: Signals, config: Config) -> Finding | None:
         return _finding(
             signals, rank, step_s[rank], config.factor * usual_s, "a step", "factor", config.factor
         )
-    return _slow_data(signals, signals.ranks.data_s(), usual_s, config)
+    for part_s, what in (
+        (signals.ranks.data_s(), "its data"),
+        (signals.ranks.own_s(), "data and forward pass, before it waits for the others,"),
+    ):
+        found = _slow_part(signals, part_s, what, usual_s, config)
+        if found is not None:
+            return found
+    return None
 
 
-def _slow_data(
-    signals: Signals, data_s: Mapping[int, float], usual_s: float, config: Config
+def _slow_part(
+    signals: Signals, part_s: Mapping[int, float], what: str, usual_s: float, config: Config
 ) -> Finding | None:
-    if len(data_s) < 2:
+    """Return the rank that takes longer for a part of a step than the median of the others."""
+    if len(part_s) < 2:
         return None
-    rank = max(data_s, key=data_s.__getitem__)
-    limit_s = median(list(data_s.values())) + config.min_data_ratio * usual_s
-    if data_s[rank] <= limit_s:
+    rank = max(part_s, key=part_s.__getitem__)
+    others_s = median([seconds for other, seconds in part_s.items() if other != rank])
+    limit_s = others_s + config.min_part_ratio * usual_s
+    if part_s[rank] <= limit_s:
         return None
-    ratio = config.min_data_ratio
-    return _finding(signals, rank, data_s[rank], limit_s, "its data", "min_data_ratio", ratio)
+    ratio = config.min_part_ratio
+    return _finding(signals, rank, part_s[rank], limit_s, what, "min_part_ratio", ratio)
 
 
 def _finding(
