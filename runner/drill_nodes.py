@@ -7,35 +7,53 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ray.cluster_utils import Cluster
 
 #: Chosen: a dead node is known after 3 s instead of 14, so that a drill of it takes seconds.
 _HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 _STORE_BYTES = 200 * 2**20
+_SETTINGS = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
 
 
-@contextlib.contextmanager
-def small_cluster(nodes: Sequence[int]) -> Iterator[Mapping[str, str]]:
-    """Give the environment that leads to a cluster with these CPUs on each node.
-
-    The head has no CPUs: workers never run on it, so a node may die without the head.
-    """
-    settings = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
-    os.environ.update(settings)  # Ray's servers take them from this process
-    cluster = Cluster(
+def start_cluster() -> Cluster:
+    """Return a cluster of a head without CPUs: workers never run there, so any node may die."""
+    os.environ.update(_SETTINGS)  # Ray's servers take them from this process
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return Cluster(
         initialize_head=True,
         head_node_args={
             "num_cpus": 0,
             "object_store_memory": _STORE_BYTES,
             "include_dashboard": False,
+            "dashboard_port": port,  # another Ray on this machine may have the usual one
             "_system_config": _HEALTH,
         },
     )
+
+
+def add_node(cluster: Cluster, cpus: int) -> Any:
+    """Add a node with these CPUs; return what `remove_node` takes."""
+    return cluster.add_node(num_cpus=cpus, object_store_memory=_STORE_BYTES)
+
+
+def environment_of(cluster: Cluster) -> Mapping[str, str]:
+    """Return the environment that leads a driver to the cluster."""
+    return {**_SETTINGS, "RAY_ADDRESS": str(cluster.address)}
+
+
+@contextlib.contextmanager
+def small_cluster(nodes: Sequence[int]) -> Iterator[Mapping[str, str]]:
+    """Give the environment that leads to a cluster with these CPUs on each node."""
+    cluster = start_cluster()
     try:
         for cpus in nodes:
-            cluster.add_node(num_cpus=cpus, object_store_memory=_STORE_BYTES)
-        yield {**settings, "RAY_ADDRESS": str(cluster.address)}
+            add_node(cluster, cpus)
+        yield environment_of(cluster)
     finally:
         cluster.shutdown()

@@ -134,7 +134,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="corrupt_checkpoint",
-        drill="corrupt_checkpoint@step=80;kill_driver@step=80,during=checkpoint",
+        drill="corrupt_checkpoint@step=80,times=4;kill_driver@step=80,during=checkpoint",
         quarantined=1,
         resumes=1,
         is_alone=True,

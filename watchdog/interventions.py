@@ -150,6 +150,8 @@ class Interventions:
             return out
         diagnosis = diagnose_end(record, place.step, self.pending)
         if diagnosis is None:
+            if record.outcome is Outcome.HALTED:
+                self.end_verdict = self.pending  # its reason is that of the end
             if record.outcome not in _STOPS:
                 self.pending = None
             return out

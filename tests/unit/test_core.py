@@ -295,3 +295,12 @@ def test_an_attempt_that_gives_way_to_a_larger_one_is_no_incident_and_loses_noth
     assert lines_of(conclusions, "incident_opened") == []
     assert core.snapshot().steps_lost == 0
     assert core.history().attempt == 1
+
+
+def test_the_end_of_a_halted_attempt_has_the_reason_of_the_verdict() -> None:
+    core = Core(WatchdogConfig.model_validate({"policy": {"budgets": {"nonfinite": 0}}}))
+    steps: list[Record] = [report(s, math.nan if s >= 45 else 1.0) for s in range(1, 50)]
+    ended = AttemptEnded(t_s=60.0, attempt=0, outcome=Outcome.HALTED, step=49)
+    [halt] = verdicts_of(observe_all(core, [*started(), *steps, ended]))
+    assert core.end_verdict == halt
+    assert "policy.budgets.nonfinite=0" in halt.reason
