@@ -93,11 +93,22 @@ def resolved_with_floor(resolved: ResolvedSpec, preflight: Preflight) -> Resolve
     What the job file says of it wins.
     """
     floor, error = preflight.number("floor_loss"), preflight.number("floor_loss_error")
-    known = resolved.spec.watchdog.detector("trivial")
-    if floor is None or error is None or known.loss is not None or known.classes is not None:
-        return resolved
-    if error > known.near_ratio * abs(floor):
+    near_ratio = resolved.spec.watchdog.detector("trivial").near_ratio
+    if floor is None or error is None or error > near_ratio * abs(floor):
         return resolved  # known less well than the detector has to tell it apart
+    return _with_floor(resolved, floor)
+
+
+def admit_unseen(job: Job, resolved: ResolvedSpec) -> ResolvedSpec:
+    """Return the specification of a submit without preflight, with what the job itself knows."""
+    floor = job.trivial_loss()
+    return resolved if floor is None else _with_floor(resolved, floor)
+
+
+def _with_floor(resolved: ResolvedSpec, floor: float) -> ResolvedSpec:
+    known = resolved.spec.watchdog.detector("trivial")
+    if known.loss is not None or known.classes is not None:
+        return resolved
     values = resolved.spec.model_dump(mode="json")
     values["watchdog"]["detectors"]["trivial"]["loss"] = floor
     spec = RunSpec.model_validate_json(to_json_text(values))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from runner.admission import admit, preflight_alone
+from runner.admission import admit, admit_unseen, preflight_alone
 from runner.drill_grammar import check_drill, parse_drill
 from runner.driver_lock import (
     clear_stop,
@@ -73,9 +73,8 @@ def submit(args: Namespace, clock: Clock) -> int:
 
     job = find_data(args.job, resolved, args.runs_dir)
     _tell(args, job.prepare())  # raises for a data folder that cannot be trained on
-    if args.preflight:
-        resolved = admit(job, resolved, args)
-        job = replace(job, spec=resolved.spec)
+    resolved = admit(job, resolved, args) if args.preflight else admit_unseen(job, resolved)
+    job = replace(job, spec=resolved.spec)
     run = create_run(args.runs_dir, args.job, args.run, t_s=clock())
     run.job_yaml.write_text(dump_spec(resolved.spec), encoding="utf-8")
     if not args.follow:

@@ -11,10 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from pydantic import BaseModel
 
 from runner.spec import RunSpec
-from runner.task import OwnLoop, Task
+from runner.task import OwnLoop, Task, TaskContext
 from watchdog.errors import SpecError
 
 
@@ -62,3 +63,15 @@ class Job:
         if self.own_loop() is not None:
             return f"data: {folder or 'none given'}; the job has a loop of its own, which reads it"
         return self.task_class().prepare(self.task_config, folder, Path(self.cache_dir))
+
+    def trivial_loss(self) -> float | None:
+        """Return what the job itself knows of the training loss of a constant prediction."""
+        if self.own_loop() is not None:
+            return None
+        context = TaskContext(
+            train=self.spec.train,
+            data_dir=None if self.data_dir is None else Path(self.data_dir),
+            cache_dir=Path(self.cache_dir),
+            device=torch.device("cpu"),
+        )
+        return self.task_class()(self.task_config, context).trivial_loss()

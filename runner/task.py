@@ -151,6 +151,13 @@ class Task(ABC, Generic[ConfigT]):
         """
         raise NotImplementedError
 
+    def trivial_loss(self) -> float | None:
+        """Return the training loss of the best constant prediction, over all of the training data.
+
+        None: preflight measures it on some samples, and hands it on only if they agree well.
+        """
+        return None
+
     # -- what preflight may ask; every answer is optional, see docs/PREFLIGHT.md -----------------
 
     def data_files(self) -> DataFiles | None:

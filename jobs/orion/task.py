@@ -5,7 +5,7 @@ Runs in: worker; `prepare` in the driver.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +105,33 @@ class OrionTask(Task[Config]):
 
         The means of the held-out cores would be a constant that nobody can know beforehand.
         """
-        reader = core_reader(self._train, self.config)
-        known = [reader.get(int(place)) for place in spread(len(self._train), _TRIVIAL_CORES)]
-        averages = np.mean([core.markers.mean(axis=(1, 2)) for core in known], axis=0)
-        means = torch.from_numpy(averages)[:, None, None]
+        means = self._means(self._training_markers())
         targets = [self._pair(index)[1] for index in range(self.validation_size())]
         scores = [psnr(means.expand_as(t), t) for t in targets]
-        losses = [
-            float(total(weighted_terms(means.expand_as(t)[None], t[None], self.config.loss)))
-            for t in targets
-        ]
         return {
             "correlation": 0.0,
             "psnr": float(np.mean(scores)),
-            "val_loss": float(np.mean(losses)),
+            "val_loss": self._loss_of(means, targets),
         }
+
+    def trivial_loss(self) -> float:
+        """Return the loss of the channels' means over training cores, on those cores."""
+        markers = self._training_markers()
+        return self._loss_of(self._means(markers), markers)
+
+    def _training_markers(self) -> list[torch.Tensor]:
+        reader = core_reader(self._train, self.config)
+        places = spread(len(self._train), _TRIVIAL_CORES)
+        return [torch.from_numpy(reader.get(int(place)).markers) for place in places]
+
+    def _means(self, markers: Sequence[torch.Tensor]) -> torch.Tensor:
+        each = torch.stack([image.mean(dim=(1, 2)) for image in markers])
+        return each.mean(dim=0)[:, None, None]
+
+    def _loss_of(self, means: torch.Tensor, markers: Sequence[torch.Tensor]) -> float:
+        loss = self.config.loss
+        terms = [weighted_terms(means.expand_as(m)[None], m[None], loss) for m in markers]
+        return float(np.mean([float(total(term)) for term in terms]))
 
     def data_files(self) -> DataFiles:
         """Return the H&E file of each core looked at, by side and by whether it can be read."""

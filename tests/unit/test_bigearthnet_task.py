@@ -166,3 +166,8 @@ def test_psnr_of_a_zero_against_standard_normal_noise_is_the_seed_projects() -> 
     terms = pixel_terms(torch.zeros_like(noise), noise, LossConfig(l1=1.0, mse=0.0))
     assert float(terms["l1"]) == pytest.approx(math.sqrt(2 / math.pi), abs=0.003)
     assert round(math.sqrt(2 / math.pi), 4) == 0.7979
+
+
+def test_the_floor_of_noise_is_known_beforehand(cache: Path) -> None:
+    given = task(cache, unreadable="noise", damaged_share=1.0, loss={"l1": 1.0, "mse": 0.0})
+    assert given.trivial_loss() == pytest.approx(math.sqrt(2 / math.pi), rel=0.01)

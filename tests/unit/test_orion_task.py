@@ -117,3 +117,11 @@ def test_a_flat_channel_counts_as_uncorrelated() -> None:
     half[1] = 0.5
     assert correlation(image, image) == pytest.approx(1.0)
     assert correlation(half, image) == pytest.approx(0.5)
+
+
+def test_the_floor_is_the_loss_of_a_constant_on_the_training_cores(tmp_path: Path) -> None:
+    given = task(tmp_path)
+    markers = torch.from_numpy(np.stack([read_core(c, 4).markers for c in given._train]))
+    constant = markers.mean(dim=(0, 2, 3), keepdim=True).expand_as(markers)
+    expected = sum(weighted_terms(constant, markers, given.config.loss).values())
+    assert given.trivial_loss() == pytest.approx(float(expected), rel=1e-4)

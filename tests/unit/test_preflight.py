@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jobs.template.task import SpiralTask
 from runner import admission
-from runner.admission import admit, preflight_alone, resolved_with_floor
+from runner.admission import admit, admit_unseen, preflight_alone, resolved_with_floor
 from runner.job import Job
 from runner.preflight.findings import (
     Finding,
@@ -110,6 +111,15 @@ def test_the_floor_reaches_the_watchdog_when_it_is_known_well(resolved: Resolved
     assert resolved_with_floor(resolved, vague) == resolved
     said = read_spec("template", overrides=["watchdog.detectors.trivial.classes=2"])
     assert resolved_with_floor(said, sharp) == said
+
+
+def test_a_job_that_knows_its_floor_hands_it_on_without_preflight_too(
+    monkeypatch: pytest.MonkeyPatch, resolved: ResolvedSpec, tmp_path: Path
+) -> None:
+    job = Job(resolved.spec, resolved.task_config, None, str(tmp_path))
+    assert admit_unseen(job, resolved) == resolved
+    monkeypatch.setattr(SpiralTask, "trivial_loss", lambda _: 0.69)
+    assert admit_unseen(job, resolved).spec.watchdog.detector("trivial").loss == 0.69
 
 
 def test_the_table_names_each_check_once_and_says_what_to_do() -> None:

@@ -164,7 +164,8 @@ def _advice(cause: Cause) -> str:
         Cause.DIVERGENCE: "try a lower train.lr; look for data that changes, and at the loss",
         Cause.DEAD_LOSS: "look for zero gradients: dead units, a detached graph, fp16 underflow",
         Cause.LR_UNDERFLOW: "the schedule has ended: give it a floor, or stop the run here",
-        Cause.TRIVIAL: "the model predicts a constant: look at labels, inputs and their scale",
+        Cause.TRIVIAL: "the model predicts a constant: look at labels, at inputs and their scale, "
+        "and whether input and target belong together (make preflight)",
         Cause.SKIPPED_BATCHES: "look for overflow: loss scale, bad samples, too high a train.lr",
         Cause.PLATEAU: "the rate is not what holds it back: look at the model, the data, the loss",
         Cause.STALL: "see where each rank was in the run's folder stacks/",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from runner.preflight.bench import Bench
 from runner.preflight.constant import best_constant_losses
@@ -28,6 +28,10 @@ def check(bench: Bench) -> Iterator[Finding]:
     known = dict(bench.task.trivial_metrics())
     listed = ", ".join(f"{name} {value:.4g}" for name, value in known.items())
     numbers = {f"floor_{name}": value for name, value in known.items()}
+    exact = bench.task.trivial_loss()
+    if exact is not None:
+        yield _known(exact, 0.0, listed, numbers)
+        return
     bench.first_loss  # noqa: B018  # raises when there is none
     count = max(1, len(bench.good_samples) // _BATCHES)
     batches = [bench.batch_of(count, i * count) for i in range(_BATCHES)]
@@ -37,10 +41,13 @@ def check(bench: Bench) -> Iterator[Finding]:
         return
     floor = bench.floor_loss = statistics.fmean(losses)
     spread = statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
-    yield passed(
-        f"the best constant prediction has loss {floor:.4g} +- {spread:.2g}"
-        + (f", {listed}" if listed else ""),
-        floor_loss=floor,
-        floor_loss_error=spread,
-        **numbers,
-    )
+    yield _known(floor, spread, listed, numbers)
+
+
+def _known(floor: float, error: float, listed: str, numbers: Mapping[str, float]) -> Finding:
+    text = f"the best constant prediction has loss {floor:.4g}"
+    if error:
+        text += f" +- {error:.2g}"
+    if listed:
+        text += f", {listed}"
+    return passed(text, floor_loss=floor, floor_loss_error=error, **numbers)
