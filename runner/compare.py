@@ -106,7 +106,7 @@ def _tables(found: Comparison) -> tuple[Table, ...]:
     first = "epoch" if found.is_by_epoch else "steps"
     columns = tuple(f"{what} {name}" for what in ("loss", "val", "metric") for name in names)
     stretches = tuple(
-        (s.name, *map(value, s.losses), *map(value, s.val_losses), *map(value, s.metrics))
+        (s.name, *map(_known, s.losses), *map(_known, s.val_losses), *map(_known, s.metrics))
         for s in found.stretches
     )
     differences = tuple((row.name, *map(_setting, row.values)) for row in found.differences)
@@ -152,6 +152,11 @@ def _incidents(side: Side) -> str:
     if not side.incidents:
         return "none"
     return ", ".join(f"{count} x {cause}" for cause, count in sorted(side.incidents.items()))
+
+
+def _known(number: float | None) -> str:
+    """Return the number, or a dash: most epochs have no validation."""
+    return "-" if number is None else value(number)
 
 
 def _setting(given: Any) -> str:

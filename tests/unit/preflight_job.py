@@ -68,6 +68,8 @@ class Net(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(3 if defect == "channels" else 1, 4, 3, padding=1)
         self.last = nn.Conv2d(4, 1, 3, padding=1, stride=2 if defect == "mismatch" else 1)
+        if defect == "zero start":
+            nn.init.zeros_(self.last.weight)
         self.idle = nn.Linear(2, 2) if defect == "idle" else nn.Identity()
         self.defect = defect
 

@@ -133,6 +133,14 @@ def test_a_model_that_begins_below_the_floor_need_not_learn_much(tmp_path: Path)
     assert "begins well below a constant's" in finding.text
 
 
+def test_what_lies_behind_a_layer_that_begins_at_zero_is_not_called_idle(tmp_path: Path) -> None:
+    assert level_of("gradients", bench("zero start", tmp_path)) is Level.PASS
+
+
+def test_a_first_step_too_small_to_see_is_not_called_wrong(tmp_path: Path) -> None:
+    assert level_of("descent", bench("", tmp_path, lr=0.01, warmup_steps=10**9)) is Level.PASS
+
+
 def test_the_floor_is_the_loss_of_the_mean(tmp_path: Path) -> None:
     given = bench("", tmp_path)
     batch = given.batch_of(8)

@@ -5,19 +5,22 @@ Runs in: preflight's own process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 
 from runner.preflight.bench import Bench, Unavailable
 from runner.preflight.findings import Finding, failed, passed, some, warned
+from runner.preflight.training import train_on
 
 ORDER = 42
 TITLE = "gradients"
 
 #: Source: the segmentation project among the seeds skips a batch whose norm exceeds this.
 _LARGE_NORM = 100.0
+#: Enough for a gradient to pass a layer that began at zero, and one before it that did.
+_MORE_STEPS = 2
 
 
 def check(bench: Bench) -> Iterator[Finding]:
@@ -37,7 +40,7 @@ def check(bench: Bench) -> Iterator[Finding]:
             "clamp what goes into exp, log, sqrt and divisions of the loss",
         )
         return
-    silent = [name for name, p in named if p.grad is None or not p.grad.any()]
+    silent = _silent(named)
     norm = float(nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None]))
     if len(silent) == len(named):
         yield failed(
@@ -46,6 +49,8 @@ def check(bench: Bench) -> Iterator[Finding]:
         )
         return
     yield from _left_out(bench, model)
+    if silent:
+        silent = _still_silent(bench, model, silent)
     if silent:
         yield warned(
             f"{len(silent)} of {len(named)} parameters get no gradient: {some(silent)}",
@@ -61,6 +66,24 @@ def check(bench: Bench) -> Iterator[Finding]:
         yield passed(
             f"{len(named)} parameters have finite gradients, norm {norm:.3g}", grad_norm=norm
         )
+
+
+def _silent(named: Sequence[tuple[str, nn.Parameter]]) -> list[str]:
+    return [name for name, p in named if p.grad is None or not p.grad.any()]
+
+
+def _still_silent(bench: Bench, model: nn.Module, silent: Sequence[str]) -> list[str]:
+    """Return those without a gradient after a few steps too.
+
+    Behind a layer that begins at zero, as many residual branches end in, nothing has one at first.
+    """
+    rate = bench.spec.train.lr
+    batch = bench.small_batch
+    train_on(bench, model, [batch], steps=_MORE_STEPS, lr_of=lambda step: rate, limit_s=10.0)
+    model.zero_grad(set_to_none=True)
+    bench.backward(bench.loss(model, batch), model)
+    now = _silent([(name, p) for name, p in model.named_parameters() if p.requires_grad])
+    return [name for name in silent if name in now]
 
 
 def _left_out(bench: Bench, model: nn.Module) -> Iterator[Finding]:
