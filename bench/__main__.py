@@ -55,6 +55,57 @@ def ray_row(fault: str, found: dict[str, Any]) -> str:
     )
 
 
+def cost_row(found: dict[str, Any]) -> str:
+    """Return a table row of what judging a record costs."""
+    return (
+        f"| {found['ranks']} | {found['record_us']:.1f} | {found['loop_ns']:.1f} | "
+        f"{found['ratio']:.0f} |"
+    )
+
+
+def memory_row(found: dict[str, Any]) -> str:
+    """Return a table row of what the watchdog holds after so many records."""
+    return (
+        f"| {found['records']:,} | {found['held_mb']:.2f} | {found['resident_mb']:.0f} | "
+        f"{found['conclusions']} |"
+    )
+
+
+def judging(cost: dict[str, Any], memory: dict[str, Any], scale: dict[str, Any]) -> str:
+    """Return the sections on what judging takes."""
+    return f"""
+## What judging takes
+
+`python -m bench.cost`: processor time of one record on a healthy run, all detectors, policy and
+ledger lines included; and the same in rounds of a plain loop, because machines differ.
+
+| ranks | us a record | a round of the loop, ns | ratio |
+|---|---|---|---|
+{chr(10).join(map(cost_row, cost["rows"]))}
+
+`python -m bench.memory` ({memory["ranks"]} ranks; ten million records with `--records 10000000`):
+what can be reached from the watchdog's state, and the whole process, after so many records.
+
+| records | state, MB | process, MB | conclusions |
+|---|---|---|---|
+{chr(10).join(map(memory_row, memory["rows"]))}
+
+`python -m bench.scale`: {scale["ranks"]:,} ranks that report each second, one by one, to a service
+with its files.
+
+| what | measured |
+|---|---|
+| processor time a second of the run, s: median, largest | {scale["cpu_s_a_second_median"]:.2f}, \
+{scale["cpu_s_a_second_max"]:.2f} |
+| record to answer, ms: 99 of 100, largest | {scale["call_ms_p99"]:.2f}, \
+{scale["call_ms_max"]:.0f} |
+| record to verdict on disk, ms: wall, processor | {scale["record_to_verdict_ms"]:.0f}, \
+{scale["record_to_verdict_cpu_ms"]:.0f} |
+| scrape, ms: wall, processor | {scale["scrape_ms_median"]:.0f}, \
+{scale["scrape_cpu_ms_median"]:.0f} |
+"""
+
+
 def page(overheads: list[dict[str, Any]], recovery: dict[str, Any]) -> str:
     """Return the page."""
     rollback = recovery["rollback"]
@@ -111,7 +162,13 @@ def main() -> None:
         run("bench.overhead", "--ranks", "1", "--job", "vesuvius", "--steps", "20", *data),
         run("bench.overhead", "--ranks", "2", "--job", "vesuvius", "--steps", "20", *data),
     ]
-    _PAGE.write_text(page(overheads, run("bench.recovery")), encoding="utf-8")
+    text = page(overheads, run("bench.recovery"))
+    text += judging(
+        run("bench.cost"),
+        run("bench.memory", "--records", "1000000"),
+        run("bench.scale", "--seconds", "20"),
+    )
+    _PAGE.write_text(text, encoding="utf-8")
     print(f"wrote {_PAGE}")
 
 

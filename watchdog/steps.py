@@ -166,4 +166,5 @@ def mean(values: Iterable[float]) -> float | None:
         return listed[0] if math.isfinite(listed[0]) else math.nan
     if not all(map(math.isfinite, listed)):
         return math.nan
-    return math.fsum(value / len(listed) for value in listed)
+    count = len(listed)
+    return math.fsum([value / count for value in listed])

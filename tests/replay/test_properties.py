@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.replay.rig import checkpoint, noisy, observe_all, report, started
+from tests.replay.rig import checkpoint, evaluation, noisy, observe_all, report, started
 from watchdog.config import WatchdogConfig
 from watchdog.core import Core
 from watchdog.foreign import Row, records_of
@@ -191,9 +191,11 @@ def test_memory_is_bounded() -> None:
             core.observe(report(step, loss(0, step), lr=1e-3, sample_ids=(step, step + 1)))
             if step % 8 == 0:
                 core.observe(checkpoint(step, storage=Storage.MEMORY))
-        return len(pickle.dumps(core._judge.signals)) + len(pickle.dumps(core._judge.trust))
+            if step % 20 == 0:
+                core.observe(evaluation(step, val_loss=loss(0, step)))
+        return len(pickle.dumps(core))
 
-    assert size_after(12_000) < 1.3 * size_after(3_000)
+    assert size_after(20_000) < 1.2 * size_after(10_000)
 
 
 def test_one_verdict_for_one_cause_whatever_is_repeated() -> None:
