@@ -60,12 +60,24 @@ class SilentChannel:
         """Return nothing: there are no durable checkpoints here."""
         return {}
 
-    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
+    def hold(self, step: int, payload: Mapping[str, Any]) -> Sequence[int]:
         """Keep nothing."""
+        return ()
 
-    def held(self, step: int) -> Mapping[str, Any] | None:
+    def held(self, step: int, rank: int = 0) -> Mapping[str, Any] | None:
         """Return None: nothing is kept."""
         return None
+
+    def held_steps(self) -> Sequence[int]:
+        """Return none."""
+        return ()
+
+    def drop_held_after(self, step: int) -> None:
+        """Do nothing: nothing is kept."""
+
+    def copy_room_bytes(self) -> int:
+        """Return 0: nothing is kept."""
+        return 0
 
 
 class Rank:

@@ -14,6 +14,7 @@ Runs in: worker.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,6 +105,13 @@ class Council:
         items: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(items, item, group=self._group)
         return items
+
+    def largest(self, values: Sequence[int]) -> list[int]:
+        """Return the largest of each value over the ranks; all must call it at the same step."""
+        said = torch.tensor(values)
+        if self._group is not None:
+            dist.all_reduce(said, op=dist.ReduceOp.MAX, group=self._group)
+        return [int(value) for value in said]
 
     def share(self, mine: tuple[Tree, StateInfo] | None) -> tuple[Tree, StateInfo] | None:
         """Return the state that the first rank with one holds; None if no rank has any."""

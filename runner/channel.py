@@ -39,10 +39,26 @@ class Channel(Protocol):
         """Return the trust of the durable checkpoints by step."""
         ...
 
-    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
-        """Keep a copy of a memory checkpoint outside this process, if that is possible."""
+    def hold(self, step: int, payload: Mapping[str, Any]) -> Sequence[int]:
+        """Keep a copy of a memory checkpoint outside this process, if that is possible.
+
+        Return the steps that this rank now has copies of there: a watchdog that was restarted has
+        fewer than it was given.
+        """
         ...
 
-    def held(self, step: int) -> Mapping[str, Any] | None:
-        """Return the copy of step `step` that was kept, or None."""
+    def held(self, step: int, rank: int = 0) -> Mapping[str, Any] | None:
+        """Return the copy of step `step` that was kept for `rank`, or None."""
+        ...
+
+    def held_steps(self) -> Sequence[int]:
+        """Return the steps of which there is a whole copy outside, oldest first."""
+        ...
+
+    def drop_held_after(self, step: int) -> None:
+        """Let go of the copies after `step`."""
+        ...
+
+    def copy_room_bytes(self) -> int:
+        """Return the bytes that all copies together may take; 0 where none are kept."""
         ...

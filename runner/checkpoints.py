@@ -1,72 +1,72 @@
-"""Durable checkpoints on any pyarrow file system: written aside, checksummed, then made visible.
+"""Durable checkpoints: written aside, checksummed, then made visible; found out when damaged.
 
-A checkpoint is a folder `step_00000100/` with `state.pt` and `manifest.json`. The manifest is
-written last and names the checksum of every file, so a torn write is never taken for a checkpoint.
-On a local disk the folder is filled beside its place and renamed into it.
+A checkpoint is a folder `step_00000100/` with one file of state, or one from each rank, and
+`manifest.json`, which is written last and names the checksum of every file, so a torn write is
+never taken for a checkpoint. On a local disk the folder is filled beside its place and renamed
+into it; one of the same step gives way only then. A damaged checkpoint is put in quarantine: its
+manifest is renamed, so that nobody finds it again, and its files stay for a look.
 
 Runs in: worker (writing), driver (listing).
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import logging
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any, cast
 
-import fsspec.core
-import pyarrow
 import torch
-from pyarrow import fs
 
+from runner.files import Files, StorageFaults, Written
 from runner.state import StateInfo, Tree
-from watchdog.errors import CheckpointError
+from watchdog.errors import CheckpointDamaged, CheckpointError
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"step_(\d{8,})")
 _STATE_FILE = "state.pt"
 _MANIFEST_FILE = "manifest.json"
+_QUARANTINED_FILE = "manifest.quarantined.json"
 _FORMAT = 1
+#: Chosen: enough to look at what went wrong; more would fill the disk.
+_KEPT_IN_QUARANTINE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
-    """What saving one came to."""
+    """What saving one came to; `is_finite` is true only when every rank's part is."""
 
     path: str
     size_bytes: int
+    is_finite: bool = True
 
 
 class CheckpointStore:
     """The durable checkpoints of a run, at `location`: a folder or a URL pyarrow or fsspec knows.
 
+    `faults` is what a drill sets to have a full disk.
+
     Raises:
         CheckpointError: the location cannot be used.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, faults: StorageFaults | None = None) -> None:
         self.location = location
-        self._fs, self._root = _open(location)
-        self._is_local = isinstance(self._fs, fs.LocalFileSystem)
+        self.faults = faults or StorageFaults()
+        self.files = Files(location, self.faults)
 
     def steps(self) -> tuple[int, ...]:
         """Return the steps that have a complete checkpoint, oldest first."""
-        selector = fs.FileSelector(self._root, allow_not_found=True)
-        folders = [
-            (int(match[1]), info.path)
-            for info in self._fs.get_file_info(selector)
-            if info.type == fs.FileType.Directory and (match := _NAME.fullmatch(info.base_name))
-        ]
-        return tuple(sorted(step for step, path in folders if self._exists(path)))
+        folders = [match for name in self.files.folders() if (match := _NAME.fullmatch(name))]
+        whole = [m for m in folders if self.files.has_file(f"{m[0]}/{_MANIFEST_FILE}")]
+        return tuple(sorted(int(match[1]) for match in whole))
 
-    def save(self, tree: Tree, info: StateInfo, extra: Mapping[str, Any]) -> SavedCheckpoint:
+    def save(
+        self, tree: Tree, info: StateInfo, extra: Mapping[str, Any], *, is_finite: bool = True
+    ) -> SavedCheckpoint:
         """Write the state after `info.step`, replacing one of the same step.
 
         `extra` goes into the manifest as it is: epoch, metrics, time, skipped samples.
@@ -74,153 +74,209 @@ class CheckpointStore:
         Raises:
             CheckpointError: the storage refused (disk full, no permission, network).
         """
-        final = self._folder(info.step)
-        folder = f"{final}.partial" if self._is_local else final
-        buffer = io.BytesIO()
-        torch.save(tree, buffer)
-        state = buffer.getvalue()
+        folder = self.begin(info.step)
+        try:
+            written = self.files.write(
+                f"{folder}/{_STATE_FILE}", lambda stream: torch.save(tree, cast(IO[bytes], stream))
+            )
+        except OSError as error:
+            raise self.refused(info.step, error) from error
+        saved = self.commit(info, {_STATE_FILE: written}, {**extra, "is_finite": is_finite})
+        return replace(saved, is_finite=is_finite)
+
+    def begin(self, step: int) -> str:
+        """Make the folder that a checkpoint is filled in; return its name.
+
+        Raises:
+            CheckpointError: the storage refused.
+        """
+        folder = self.filling(step)
+        try:
+            self.files.make_folder(folder)
+        except OSError as error:
+            raise self.refused(step, error) from error
+        return folder
+
+    def filling(self, step: int) -> str:
+        """Return the name of the folder that a checkpoint is filled in."""
+        return f"{_name(step)}.partial" if self.files.is_local else _name(step)
+
+    def commit(
+        self, info: StateInfo, written: Mapping[str, Written], extra: Mapping[str, Any]
+    ) -> SavedCheckpoint:
+        """Make a filled folder visible as the checkpoint of `info.step`.
+
+        Raises:
+            CheckpointError: the storage refused; nothing of it is left.
+        """
+        folder, final = self.filling(info.step), _name(info.step)
         manifest = {
             "format": _FORMAT,
             **asdict(info),
             "rng": "every step seeds all generators from (seed, step, rank)",
             "trust": "candidate",
             "files": {
-                _STATE_FILE: {
-                    "sha256": hashlib.sha256(state).hexdigest(),
-                    "bytes": len(state),
-                }
+                name: {"sha256": file.sha256, "bytes": file.size_bytes}
+                for name, file in sorted(written.items())
             },
             **extra,
         }
         try:
-            self._remove(folder)
-            self._fs.create_dir(folder, recursive=True)
-            self._write(f"{folder}/{_STATE_FILE}", state)
-            self._write(f"{folder}/{_MANIFEST_FILE}", _json(manifest))
-            if self._is_local:
-                self._remove(final)
-                self._fs.move(folder, final)
+            self.files.write_json(f"{folder}/{_MANIFEST_FILE}", manifest)
+            if self.files.is_local:
+                self._replace(folder, final)
         except OSError as error:
-            self._remove_quietly(folder)
-            raise CheckpointError(
-                f"could not write the checkpoint of step {info.step} to {final}: {error}; "
-                "the place is set by checkpoints.path"
-            ) from error
-        return SavedCheckpoint(final, len(state))
+            raise self.refused(info.step, error) from error
+        size = sum(file.size_bytes for file in written.values())
+        return SavedCheckpoint(f"{self.files.root}/{final}", size)
+
+    def refused(self, step: int, error: OSError) -> CheckpointError:
+        """Remove what a failed save left, and return what to raise."""
+        try:
+            self.files.remove(self.filling(step))
+        except OSError as left:
+            _log.warning("left %s behind: %s", self.filling(step), left)
+        return CheckpointError(
+            f"could not write the checkpoint of step {step} to {self.location}: {error}; "
+            "the place is set by checkpoints.path"
+        )
 
     def manifest(self, step: int) -> dict[str, Any]:
         """Return the manifest of a step.
 
         Raises:
-            CheckpointError: there is none, or it is not one.
+            CheckpointDamaged: there is none, or it is not one.
+            CheckpointError: the storage does not answer.
         """
-        path = f"{self._folder(step)}/{_MANIFEST_FILE}"
+        path = f"{_name(step)}/{_MANIFEST_FILE}"
         try:
-            manifest = json.loads(self._read(path))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"no readable manifest at {path}: {error}") from error
+            manifest = json.loads(self.files.read(path))
+        except (FileNotFoundError, ValueError) as error:
+            raise CheckpointDamaged(f"no readable manifest at {path}: {error}") from error
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path}: {error}") from error
         if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-            raise CheckpointError(f"{path} is not a manifest of format {_FORMAT}")
+            raise CheckpointDamaged(f"{path} is not a manifest of format {_FORMAT}")
         return manifest
 
     def load(self, step: int) -> tuple[Tree, StateInfo]:
         """Return the state after `step`, its checksum verified; nothing in it can run code.
 
         Raises:
-            CheckpointError: missing, torn, altered, or not a state.
+            CheckpointDamaged: missing, torn, altered, or not a state.
+            CheckpointError: the storage does not answer, or it holds one shard for each rank.
         """
         manifest = self.manifest(step)
-        path = f"{self._folder(step)}/{_STATE_FILE}"
-        try:
-            data = self._read(path)
-            expected = manifest["files"][_STATE_FILE]["sha256"]
-            actual = hashlib.sha256(data).hexdigest()
-            if actual != expected:
-                raise CheckpointError(
-                    f"{path} is damaged: its SHA-256 is {actual[:12]}, "
-                    f"the manifest says {expected[:12]} ({len(data)} bytes)"
+        if _STATE_FILE not in manifest.get("files", ()):
+            raise CheckpointError(
+                f"the checkpoint of step {step} is in shards; sharded_checkpoints reads it"
+            )
+        self.verify(step, manifest)
+        return self.load_file(step, _STATE_FILE), info_of(manifest)
+
+    def verify(
+        self, step: int, manifest: Mapping[str, Any], names: Iterable[str] | None = None
+    ) -> None:
+        """Compare files with the checksums of the manifest; all of them when not named.
+
+        Raises:
+            CheckpointDamaged: one is missing or altered.
+            CheckpointError: the storage does not answer.
+        """
+        for name in sorted(manifest["files"]) if names is None else names:
+            path = f"{_name(step)}/{name}"
+            try:
+                expected = manifest["files"][name]["sha256"]
+                actual = self.files.checksum(path)
+            except (FileNotFoundError, LookupError, TypeError) as error:
+                raise CheckpointDamaged(f"{path} is damaged: {error}") from error
+            except OSError as error:
+                raise CheckpointError(f"cannot read {path}: {error}") from error
+            if actual.sha256 != expected:
+                raise CheckpointDamaged(
+                    f"{path} is damaged: its SHA-256 is {actual.sha256[:12]}, "
+                    f"the manifest says {expected[:12]} ({actual.size_bytes} bytes)"
                 )
-            tree = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            fields = {name: int(manifest[name]) for name in StateInfo.__slots__}
+
+    def load_file(self, step: int, name: str) -> Tree:
+        """Return what `torch.save` wrote into a file; only tensors and plain values can be in it.
+
+        Raises:
+            CheckpointDamaged: it is not such a file, or holds anything else.
+        """
+        path = f"{_name(step)}/{name}"
+        try:
+            with self.files.open(path) as stream:
+                return torch.load(stream, map_location="cpu", weights_only=True)
         except (OSError, LookupError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
-            raise CheckpointError(f"cannot read the checkpoint at {path}: {error}") from error
-        return tree, StateInfo(**fields)
+            raise CheckpointDamaged(f"cannot read the checkpoint at {path}: {error}") from error
+
+    def quarantine(self, step: int) -> None:
+        """Take a damaged checkpoint out of sight; its files stay for a look."""
+        folder = _name(step)
+        if self.files.has_file(f"{folder}/{_MANIFEST_FILE}"):
+            self.files.move(f"{folder}/{_MANIFEST_FILE}", f"{folder}/{_QUARANTINED_FILE}")
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left, and the oldest in quarantine; before the first save."""
+        names = self.files.folders()
+        for name in names:
+            base, _, suffix = name.partition(".")
+            if suffix == "partial" or (suffix == "old" and base in names):
+                self.files.remove(name)
+            elif suffix == "old":
+                self.files.move(name, base)
+        hidden = [n for n in names if _NAME.fullmatch(n) and not self._is_visible(n)]
+        kept = [n for n in sorted(hidden) if self.files.has_file(f"{n}/{_QUARANTINED_FILE}")]
+        for name in set(hidden) - set(kept[-_KEPT_IN_QUARANTINE:]):
+            self.files.remove(name)
 
     def set_trust(self, step: int, trust: str) -> None:
-        """Write the trust of a checkpoint into its manifest, if it still exists."""
+        """Write the trust of a checkpoint into its manifest, if it still exists.
+
+        Raises:
+            OSError: the storage refused; the manifest is as it was.
+        """
         try:
             manifest = self.manifest(step)
         except CheckpointError:
             return
         if manifest["trust"] != trust:
-            manifest["trust"] = trust
-            path = f"{self._folder(step)}/{_MANIFEST_FILE}"
-            if self._is_local:
-                self._write(f"{path}.partial", _json(manifest))
-                self._fs.move(f"{path}.partial", path)
-            else:
-                self._write(path, _json(manifest))
+            self.files.write_json(f"{_name(step)}/{_MANIFEST_FILE}", {**manifest, "trust": trust})
 
     def remove(self, step: int) -> None:
         """Delete the checkpoint of a step: first what makes it visible, then the rest."""
-        self._fs.delete_file(f"{self._folder(step)}/{_MANIFEST_FILE}")
-        self._remove(self._folder(step))
+        self.files.remove_file(f"{_name(step)}/{_MANIFEST_FILE}")
+        self.files.remove(_name(step))
 
-    def _folder(self, step: int) -> str:
-        return f"{self._root}/step_{step:08d}"
+    def _is_visible(self, name: str) -> bool:
+        return self.files.has_file(f"{name}/{_MANIFEST_FILE}")
 
-    def _exists(self, folder: str) -> bool:
-        info = self._fs.get_file_info(f"{folder}/{_MANIFEST_FILE}")
-        return bool(info.type == fs.FileType.File)
-
-    def _read(self, path: str) -> bytes:
-        with self._fs.open_input_stream(path) as stream:
-            return bytes(stream.read())
-
-    def _write(self, path: str, data: bytes) -> None:
-        with self._fs.open_output_stream(path) as stream:
-            stream.write(data)
-        if self._is_local:
-            _sync(path)
-
-    def _remove(self, folder: str) -> None:
-        if self._fs.get_file_info(folder).type != fs.FileType.NotFound:
-            self._fs.delete_dir(folder)
-
-    def _remove_quietly(self, folder: str) -> None:
-        try:
-            self._remove(folder)
-        except OSError as error:
-            _log.warning("left %s behind: %s", folder, error)
+    def _replace(self, folder: str, final: str) -> None:
+        """Rename into place; one of the same step is gone only once the new one is there."""
+        is_there = self.files.has_folder(final)
+        if is_there:
+            self.files.remove(f"{final}.old")
+            self.files.move(final, f"{final}.old")
+        self.files.move(folder, final)
+        if is_there:
+            self.files.remove(f"{final}.old")
 
 
-def _open(location: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a place and the path in it: pyarrow's own, else any of fsspec's."""
-    if "://" not in location:
-        return fs.LocalFileSystem(), str(Path(location).resolve())
+def info_of(manifest: Mapping[str, Any]) -> StateInfo:
+    """Return where in the run the state of a manifest was taken.
+
+    Raises:
+        CheckpointDamaged: the manifest does not say.
+    """
     try:
-        try:
-            filesystem, path = fs.FileSystem.from_uri(location)
-        except pyarrow.ArrowInvalid:  # a scheme pyarrow does not know
-            other, path = fsspec.core.url_to_fs(location)
-            filesystem = fs.PyFileSystem(fs.FSSpecHandler(other))
-    except (OSError, ValueError, ImportError) as error:
-        raise CheckpointError(
-            f"cannot use {location} for checkpoints: {error}; the place is set by checkpoints.path"
-        ) from error
-    return filesystem, path.rstrip("/")
+        return StateInfo(**{name: int(manifest[name]) for name in StateInfo.__slots__})
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointDamaged(f"a manifest lacks {error}") from error
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=1).encode()
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
 
 
 def to_retire(steps: tuple[int, ...], trust: Mapping[int, str], keep: int) -> tuple[int, ...]:

@@ -36,8 +36,13 @@ class Placement:
         return torch.autocast(self.device.type, dtype=self.autocast)
 
 
-def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return the autocast type for a precision setting; None is plain fp32."""
+def choose_autocast(
+    precision: str, device: torch.device, *, can_scale: bool = True
+) -> torch.dtype | None:
+    """Return the autocast type for a precision setting; None is plain fp32.
+
+    `can_scale` says whether the strategy goes with a scaler, without which fp16 is of no use.
+    """
     match precision:
         case "fp32":
             return None
@@ -49,7 +54,9 @@ def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
             pass
     if device.type != "cuda":
         return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16 if can_scale else None
 
 
 def local_device() -> torch.device:

@@ -25,6 +25,7 @@ from torch import nn
 
 from runner.drill_grammar import During, Fault
 from runner.sampler import SampleOrder
+from runner.shards import local
 
 if TYPE_CHECKING:
     from runner.batches import RankBatch
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 #: Chosen: a hung rank looks up this often (s), so that an exception thrown into it ends the wait.
 _HANG_LOOK_S = 0.05
+#: Chosen: a checkpoint begins to be written before the disk is full, as it does in earnest.
+_ROOM_BYTES = 1024
 
 
 class DrillError(RuntimeError):
@@ -168,7 +171,7 @@ class DrillRunner:
         for key, fault in self._faults:
             if fault.name == "nan_weights" and self._until.get(key) == self._step:
                 with torch.no_grad():
-                    next(model.parameters()).view(-1)[0] = float("nan")
+                    local(next(model.parameters())).view(-1)[:1] = float("nan")
 
     # -- the step --------------------------------------------------------------------------
 
@@ -222,14 +225,9 @@ class DrillRunner:
 
     # -- checkpoints -----------------------------------------------------------------------
 
-    def before_save(self, step: int) -> None:
-        """Refuse a durable checkpoint while the disk is full.
-
-        Raises:
-            OSError: ENOSPC, as the operating system words it.
-        """
-        if self._active("disk_full"):
-            raise OSError(28, f"No space left on device (drill, checkpoint of step {step})")
+    def room_bytes(self, step: int) -> int | None:
+        """Return the bytes left on the disk, which the checkpoint of `step` fills; None: plenty."""
+        return _ROOM_BYTES if self._active("disk_full") else None
 
     def after_save(self, step: int, folder: str) -> None:
         """Flip one bit in the first durable checkpoint at or after the step of the fault."""

@@ -28,7 +28,13 @@ class Equipment:
         self.placement = placement
         self.telemetry = Telemetry(channel, placement.device)
         self.vault = Vault(
-            spec.checkpoints, placement, store, channel, self.telemetry.send, attempt=0
+            spec.checkpoints,
+            placement,
+            store,
+            channel,
+            self.telemetry.send,
+            attempt=0,
+            is_shared_out=spec.train.strategy == "fsdp" and placement.world_size > 1,
         )
         self.graveyard = Graveyard()
         self.is_closed = False

@@ -7,11 +7,15 @@ Runs in: worker.
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import nn
 
+from runner.averages import WeightAverage
 from runner.device import Placement
 from runner.reflex import Reflex, StepOutcome
+from runner.shards import whole
 from runner.spec import TrainConfig
 from runner.state import TrainState, Tree
 from runner.validation_history import ValidationHistory
@@ -33,7 +37,8 @@ class Learner:
         self._scaler = (
             torch.amp.GradScaler(placement.device.type) if placement.uses_scaler else None
         )
-        self.state = TrainState(model, optimizer, self._scaler, validations)
+        self.average = None if train.ema_decay is None else WeightAverage(model, train.ema_decay)
+        self.state = TrainState(model, optimizer, self._scaler, validations, self.average)
         self._peak_ratio = [group["lr"] / train.lr for group in optimizer.param_groups]
         self._reflex = Reflex(
             optimizer, train.clip_norm, self._scaler, skip_norm=train.skip_grad_norm
@@ -48,9 +53,16 @@ class Learner:
         """Return the loss as it goes into the backward pass: scaled up for fp16, else as it is."""
         return loss if self._scaler is None else self._scaler.scale(loss)
 
-    def step(self) -> StepOutcome:
-        """Apply the optimizer step if the gradients are finite."""
-        return self._reflex.step()
+    def step(self, number: int) -> StepOutcome:
+        """Apply optimizer step `number` if the gradients are finite."""
+        outcome = self._reflex.step()
+        if self.average is not None:
+            self.average.update(number)
+        return outcome
+
+    def with_average(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which the model computes with its averaged weights, if it has."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
     def load(self, tree: Tree) -> None:
         """Put a saved state in place."""
@@ -66,4 +78,4 @@ class Learner:
         Buffers are not: each rank gathers its own running statistics of a batch norm.
         """
         parameters = [p.detach() for p in self.model.parameters()]
-        return float(torch.nn.utils.get_total_norm(parameters))
+        return float(whole(torch.nn.utils.get_total_norm(parameters)))

@@ -21,7 +21,7 @@ def train(task: Task, session: Session, build: Build | None = None) -> dict[str,
     """Train until the last step or an order to stop; return the metrics of the last validation."""
     train_spec = session.spec.train
     build = build or Build(task, train_spec, session.placement.device)
-    build.renew()
+    build.renew(session.shard)
     model = build.model
     session.begin(model, build.optimizer, build.source, start_over=build.start_over)
     metrics: dict[str, float] = {}
@@ -75,7 +75,7 @@ def evaluate_ensemble(task: Task, session: Session, model: nn.Module) -> dict[st
 def _scores(task: Task, session: Session, model: nn.Module) -> dict[str, float]:  # type: ignore[type-arg]
     place = session.placement
     model.eval()
-    with torch.no_grad(), place.cast():
+    with session.validating(), torch.no_grad(), place.cast():
         mine = [
             (index, task.evaluate(model, index))
             for index in range(place.rank, task.validation_size(), place.world_size)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 
-from runner.agreement import Council, Doorbell
+from runner.agreement import Council
 from runner.batches import BatchStream
+from runner.bells import Bell
 from runner.course import Course
 from runner.drill import DrillRunner
 from runner.drill_grammar import During
 from runner.learner import Learner
-from runner.recovery import plan_rollback
+from runner.recovery import rollback_candidates
 from runner.reporter import Reporter
 from runner.restoring import Restorer
 from runner.telemetry import Telemetry
@@ -27,7 +28,7 @@ class Obedience:
 
     def __init__(
         self,
-        bell: Doorbell,
+        bell: Bell,
         council: Council,
         telemetry: Telemetry,
         vault: Vault,
@@ -85,14 +86,14 @@ class Obedience:
         course = self._course
         self._drills.moment(During.RECOVERY, course.step)
         last_step = course.step
-        point = plan_rollback(verdict, memory, durable)
-        if point is None:
+        points = rollback_candidates(verdict, memory, durable)
+        if not points:
             raise RollbackFailed(
                 f"no trusted checkpoint older than step {verdict.onset_step} is left in memory "
                 f"{sorted(memory)} or on storage {sorted(durable)} (attempt {course.attempt}, "
-                f"step {last_step}); checkpoints.memory_keep={self._vault.memory_keep}"
+                f"step {last_step}); checkpoints.memory_keep={self._vault.config.memory_keep}"
             )
-        self._restorer.roll_back_to(point)
+        point = self._restorer.roll_back(points)
         if verdict.reset_momentum:
             self._learner.forget_momentum()
         self._vault.drop_after(point.step)

@@ -34,8 +34,13 @@ _DTYPES: Mapping[str, torch.dtype] = {
 }
 
 
-def pack(tree: Tree, info: StateInfo, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a picklable mapping of plain values and uint8 arrays."""
+def pack(
+    tree: Tree, info: StateInfo, *, rank: int = 0, of: int = 1, keep: int = 6
+) -> dict[str, Any]:
+    """Return a picklable mapping of plain values and uint8 arrays.
+
+    The tree is share `rank` of `of`; `keep` says how many steps the watchdog has room for.
+    """
     arrays: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
 
     def out(tensor: torch.Tensor) -> dict[str, Any]:
@@ -43,8 +48,14 @@ def pack(tree: Tree, info: StateInfo, extra: Mapping[str, Any]) -> dict[str, Any
         arrays.append(flat.view(torch.uint8).numpy())
         return {"__tensor__": len(arrays) - 1, "dtype": str(tensor.dtype), "shape": [*tensor.shape]}
 
-    skeleton = map_tensors(out, tree)
-    return {"info": asdict(info), "extra": dict(extra), "tree": skeleton, "arrays": arrays}
+    return {
+        "info": asdict(info),
+        "rank": rank,
+        "of": of,
+        "keep": keep,
+        "tree": map_tensors(out, tree),
+        "arrays": arrays,
+    }
 
 
 def unpack(payload: Mapping[str, Any]) -> tuple[Tree, StateInfo]:

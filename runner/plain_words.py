@@ -29,6 +29,7 @@ _CAUSES: Mapping[str, str] = {
     Cause.OVERFITTING: "validation got worse while training got better",
     Cause.STALL: "nothing was heard of the run any more",
     Cause.STRAGGLER: "one rank made all others wait",
+    Cause.STORAGE: "checkpoints could not be written",
     Cause.CRASH: "a worker failed",
     Cause.NODE_LOST: "a node was lost",
     Cause.OUT_OF_MEMORY: "a worker ran out of memory",

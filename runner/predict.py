@@ -13,6 +13,7 @@ from runner.checkpoints import CheckpointStore
 from runner.device import local_device
 from runner.job import Job
 from runner.runs import RunFolder
+from runner.sharded_checkpoints import load_whole
 from runner.task import Task, TaskContext
 from watchdog.errors import BadInput, CheckpointError
 
@@ -33,7 +34,7 @@ def predict(run: RunFolder, job: Job, folder: Path) -> str:
         raise BadInput(f"job {job.spec.name} writes no predictions: its task has no predict")
     store = CheckpointStore(job.spec.checkpoints.path or str(run.checkpoints))
     step = best_step(store)
-    tree, _ = store.load(step)
+    tree, _ = load_whole(store, step)
     device = local_device()
     task = task_class(
         job.task_config,
@@ -45,7 +46,8 @@ def predict(run: RunFolder, job: Job, folder: Path) -> str:
         ),
     )
     model = task.build_model()
-    model.load_state_dict(tree["model"])
+    # What was validated is what predicts: the averaged weights, where there are such.
+    model.load_state_dict({**tree["model"], **tree.get("average", {})})
     with torch.no_grad():
         said = task.predict(model.to(device).eval(), folder)
     return f"step {step} of run {run.run_id}: {said}"

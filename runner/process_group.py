@@ -55,7 +55,15 @@ class MeetingPoint:
 class ProcessGroup:
     """The default group of torch.distributed during one attempt; with one rank there is none."""
 
-    def __init__(self, attempt: int, rank: int, world_size: int, backend: str) -> None:
+    def __init__(
+        self,
+        attempt: int,
+        rank: int,
+        world_size: int,
+        backend: str,
+        *,
+        has_writers: bool = False,
+    ) -> None:
         self._attempt = attempt
         self._rank = rank
         self._world_size = world_size
@@ -66,9 +74,14 @@ class ProcessGroup:
         self._lock = threading.Lock()
         self._is_retired = False
         self.side: dist.ProcessGroup | None = None
+        self.writers: dist.ProcessGroup | None = None
+        self._has_writers = has_writers
 
     def open(self, meeting: MeetingPoint, host: str, port: int) -> None:
-        """Meet the other ranks at rank 0's store; `side` is a gloo group beside the default one."""
+        """Meet the other ranks at rank 0's store.
+
+        `side` is a gloo group beside the default one; `writers` another, for a thread of each rank.
+        """
         if self._world_size == 1:
             return
         store = meeting.store
@@ -85,7 +98,10 @@ class ProcessGroup:
         )
         self.side = dist.group.WORLD if self._backend == "gloo" else dist.new_group(backend="gloo")
         dist.barrier(group=self.side)
-        self._kept += [dist.group.WORLD, self.side]
+        if self._has_writers:
+            self.writers = dist.new_group(backend="gloo")
+            dist.barrier(group=self.writers)
+        self._kept += [dist.group.WORLD, self.side, self.writers]
         self._ours = self._sockets_to_peers()
 
     def unblock(self) -> None:

@@ -40,20 +40,18 @@ class AttemptPlan:
     micro_batch_scale: float = 1.0
 
 
-def plan_rollback(
+def rollback_candidates(
     verdict: Verdict, memory_steps: Iterable[int], durable_steps: Iterable[int]
-) -> RestorePoint | None:
-    """Return the newest trusted checkpoint older than the first bad step, memory first.
+) -> tuple[RestorePoint, ...]:
+    """Return the trusted checkpoints older than the first bad step: newest, memory before durable.
 
-    None: nothing trusted that old exists, so the attempt cannot go back in place.
+    None: nothing trusted that old exists, so the attempt cannot go back in place. The later ones
+    are for when an earlier one turns out to be damaged.
     """
     trusted = {step for step in verdict.trusted_steps if step < verdict.onset_step}
-    memory = trusted & set(memory_steps)
-    durable = trusted & set(durable_steps)
-    if not memory and not durable:
-        return None
-    newest = max(memory | durable)
-    return RestorePoint(newest, Storage.MEMORY if newest in memory else Storage.DURABLE)
+    points = [RestorePoint(step, Storage.MEMORY) for step in trusted & set(memory_steps)]
+    points += [RestorePoint(step, Storage.DURABLE) for step in trusted & set(durable_steps)]
+    return _best_first(points)
 
 
 def restore_candidates(
@@ -79,8 +77,7 @@ def restore_candidates(
 
     points = [RestorePoint(s, Storage.MEMORY) for s in memory_steps if may_restore(s)]
     points += [RestorePoint(s, Storage.DURABLE) for s in durable_steps if may_restore(s)]
-    points.sort(key=lambda p: (-p.step, p.storage is Storage.DURABLE))
-    return (*points, RestorePoint(0, None))
+    return (*_best_first(points), RestorePoint(0, None))
 
 
 def plan_attempt(
@@ -117,3 +114,7 @@ def plan_attempt(
         micro_batch_scale=history.micro_batch_scale,
         reset_momentum=verdict is not None and verdict.reset_momentum,
     )
+
+
+def _best_first(points: Iterable[RestorePoint]) -> tuple[RestorePoint, ...]:
+    return tuple(sorted(points, key=lambda p: (-p.step, p.storage is Storage.DURABLE)))

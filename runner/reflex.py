@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from runner.shards import whole
+
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +67,8 @@ class Reflex:
         """Apply the optimizer step unless a gradient is NaN or infinite, or the norm too large."""
         if self._scaler is not None and self._scaler.is_enabled():
             return self._scaled_step(self._scaler)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        # Of gradients that are shared out the norm is that of all parts, and all ranks have it.
+        norm = whole(torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm))
         finite = torch.isfinite(norm)
         fits = self._fits(norm, finite)
         self._apply(fits)

@@ -5,7 +5,7 @@ Runs in: worker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.agreement import Council
@@ -35,21 +35,26 @@ class Restorer:
                 return point
         return RestorePoint(0, None)
 
-    def roll_back_to(self, point: RestorePoint) -> None:
-        """Restore `point` in place.
+    def roll_back(self, points: Sequence[RestorePoint]) -> RestorePoint:
+        """Restore the best point that all ranks can read, in place; return it.
 
         Raises:
-            RollbackFailed: a rank cannot read it, or the ranks restored different weights.
+            RollbackFailed: no point is readable, or the ranks restored different weights.
         """
-        if not self._restore(point):
+        for point in points:
+            if self._restore(point):
+                self._require_same(point)
+                return point
+        tried = ", ".join(f"{point.step} ({point.storage})" for point in points)
+        raise RollbackFailed(f"every checkpoint that was tried is unreadable: steps {tried}")
+
+    def _require_same(self, point: RestorePoint) -> None:
+        """Compare step, generation and the norm of all weights, to the last bit, over the ranks."""
+        found = self._council.gather((self._restored, self._learner.weights_norm()))
+        if any(one != found[0] for one in found):
             raise RollbackFailed(
-                f"the {point.storage} checkpoint of step {point.step} is unreadable"
-            )
-        norms = self._council.gather(self._learner.weights_norm())
-        if any(norm != norms[0] for norm in norms):
-            raise RollbackFailed(
-                f"the ranks restored different weights for step {point.step} "
-                f"from {point.storage} (norms {norms})"
+                f"the ranks restored different states for step {point.step} "
+                f"from {point.storage}: {found}"
             )
 
     def saved_models(self, count: int) -> list[Mapping[str, Any]]:
@@ -72,13 +77,16 @@ class Restorer:
 
     def _restore(self, point: RestorePoint) -> bool:
         loaded = None
-        if point.storage is Storage.MEMORY:  # a rank that is new gets it from one that is not
+        if point.storage is Storage.MEMORY and not self._vault.writes_parts:
+            # A rank that is new gets it from one that is not; a part nobody else has.
             loaded = self._council.share(self._vault.recall(point.step))
         if loaded is None:
             loaded = self._vault.load(point)
-        if not all(self._council.gather(loaded is not None)) or loaded is None:
+        found = self._council.gather(None if loaded is None else loaded[1])
+        if loaded is None or any(info != found[0] for info in found):
             return False
         tree, info = loaded
         self._learner.load(tree)
         self._course.go_back(info)
+        self._restored = info
         return True

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from runner.agreement import Council, Doorbell, RingingModel
+from runner.agreement import Council
 from runner.batches import BatchStream, RankBatch, micro_batch_size
 from runner.channel import Channel, ChannelDown
 from runner.checkpoint_writer import SaveHooks
@@ -41,6 +41,7 @@ from runner.reporter import Reporter
 from runner.restoring import Restorer
 from runner.spec import RunSpec
 from runner.state import seed_step
+from runner.strategy import choose_strategy
 from runner.task import SampleSource
 from runner.validation_history import measured
 from watchdog.records import Order, OrderKind, WorkerPhase
@@ -62,6 +63,7 @@ class Session:
         council: Council | None = None,
         tier: str | None = None,
         leave: Callable[[Order], None] | None = None,
+        writers: dist.ProcessGroup | None = None,
     ) -> None:
         self.spec = spec
         self.placement = placement
@@ -80,9 +82,11 @@ class Session:
             self._claim,
             end_watchdog=self._end_watchdog,
         )
-        hooks = SaveHooks(self._drills.before_save, self._drills.after_save)
+        hooks = SaveHooks(self._drills.room_bytes, self._drills.after_save)
         self._equipment.begin_attempt(plan.attempt, hooks)
         self._telemetry.begin_attempt(self._presence.look, self._presence.give_up)
+        self._strategy = choose_strategy(spec.train.strategy, placement, self._council, writers)
+        self._store = store
 
     @property
     def step(self) -> int:
@@ -95,6 +99,13 @@ class Session:
         return self._obedience.stopped_by
 
     # -- the life of an attempt ------------------------------------------------------------
+
+    def shard(self, model: nn.Module) -> bool:
+        """Share the model out over the ranks if the strategy does, and return whether it did.
+
+        Its optimizer is built after.
+        """
+        return self._strategy.shard(model)
 
     def begin(
         self,
@@ -111,7 +122,9 @@ class Session:
         """
         place, course = self.placement, self._course
         self.bare_model = model
-        self._bell = Doorbell(self._wrap(model), place.world_size)
+        self.model = self._strategy.wrap(model)
+        self._vault.write_parts(self._strategy.states(self._store, model, optimizer))
+        self._bell = self._strategy.bell(self._vault)
         self._learner = Learner(model, optimizer, self.spec.train, place, course.validations)
         course.size = len(source)
         self._batches = self._stream(source)
@@ -132,6 +145,7 @@ class Session:
         self._drills.break_samples(course.size, train.batch_size, train.seed, place.world_size)
         if self._plan.attempt:
             self._drills.moment(During.RECOVERY, self.step + 1)
+        self._vault.plan_memory(self._learner.state, self._council.gather)
         point = restorer.first_readable(self._plan.restore)
         if point.storage is None and start_over is not None:
             start_over()
@@ -142,18 +156,6 @@ class Session:
         self._reporter.attempt_started(point)
         self._remember()
         self._reporter.start_clock()
-
-    def _wrap(self, model: nn.Module) -> RingingModel:
-        """Put the doorbell beside the model, and DDP around both; `model` is what is trained."""
-        place = self.placement
-        ringing = RingingModel(model, place.device)
-        self.model: nn.Module = ringing
-        if place.world_size > 1:
-            ids = [place.device.index or 0] if place.device.type == "cuda" else None
-            self.model = DistributedDataParallel(
-                ringing, device_ids=ids, gradient_as_bucket_view=True
-            )
-        return ringing
 
     def _stream(self, source: SampleSource) -> BatchStream:
         place, train, data = self.placement, self.spec.train, self.spec.data
@@ -177,7 +179,7 @@ class Session:
             return False
         if self._has_work():
             return True
-        self._vault.announce(is_final=True)
+        self._vault.settle()
         self._telemetry.flush()
         self._obedience.obey()
         return self.stopped_by is None and self._has_work()
@@ -202,6 +204,7 @@ class Session:
         self._presence.enter(WorkerPhase.ENDING)
         if self.stopped_by is not OrderKind.HALT:
             self._save_durable(metrics)
+        self._vault.settle()
         self.close()
 
     def close(self) -> None:
@@ -227,6 +230,7 @@ class Session:
         self._data_s = time.perf_counter() - asked
         seed_step(self.spec.train.seed, step, self.placement.rank)
         self._obedience.ring()
+        self._strategy.begin_step()
         self._learner.optimizer.zero_grad(set_to_none=True)
         self._presence.enter(WorkerPhase.COMPUTE)
         return self._batch
@@ -242,9 +246,7 @@ class Session:
         if weight != 1.0:
             loss = loss * weight
         loss = self._learner.scale(loss)
-        with contextlib.ExitStack() as stack:
-            if not is_last and isinstance(self.model, DistributedDataParallel):
-                stack.enter_context(self.model.no_sync())
+        with self._strategy.accumulating(is_last=is_last):
             self._presence.enter(WorkerPhase.ALL_REDUCE)
             self._own_s = time.perf_counter() - self._began_s
             self._bell.tie(loss).backward()  # type: ignore[no-untyped-call]
@@ -261,7 +263,7 @@ class Session:
         lr = course.lr() * self._drills.lr_factor()
         self._learner.set_lr(lr)
         self._vault.fence()
-        outcome = self._learner.step()
+        outcome = self._learner.step(course.step)
         has_rung = self._bell.listen()
         reported = self._drills.distort_report(loss)
         self._reporter.step(
@@ -269,18 +271,25 @@ class Session:
         )
         checkpoints = self.spec.checkpoints
         is_durable_due = course.step % checkpoints.every_steps == 0
-        if is_durable_due or course.step % checkpoints.memory_every_steps == 0:
+        if is_durable_due or course.step % self._vault.plan.every_steps == 0:
             self._remember()
         self._vault.announce()
         self._equipment.graveyard.step_done()
         if is_durable_due:
-            self._vault.write(course.step, course.manifest({}))
+            self._write({})
             self._drills.moment(During.CHECKPOINT, self.step)
         if has_rung:
             self._presence.enter(WorkerPhase.AGREE)
             self._obedience.obey()
         self._presence.is_first_step = False
         self._presence.enter(WorkerPhase.VALIDATE)
+
+    @contextlib.contextmanager
+    def validating(self) -> Iterator[None]:
+        """Have the model ready for a validation: averaged if it is, all of it on every rank."""
+        self._vault.fence()
+        with self._learner.with_average(), self._strategy.validating():
+            yield
 
     def report_evaluation(self, metrics: Mapping[str, float], metric: str, seconds: float) -> None:
         """Take note of a validation and tell the watchdog; rank 0 speaks for all."""
@@ -307,7 +316,13 @@ class Session:
         if self.step not in self._vault.memory_steps():
             self._remember()
         self._vault.drain()
-        self._vault.write(self.step, self._course.manifest(metrics))
+        self._write(metrics)
+
+    def _write(self, metrics: Mapping[str, float]) -> None:
+        course, vault = self._course, self._vault
+        if vault.writes_parts and any(self._council.gather(vault.is_writing)):
+            return  # all ranks write, or none does: one is still at the last checkpoint
+        self._vault.write(self._learner.state, course.info(), course.manifest(metrics))
 
     def _claim(self, key: str) -> int:
         try:

@@ -26,7 +26,7 @@ def share(
     arrays: list[Any] = []
     if is_source:
         assert mine is not None, "the source holds the state"
-        payload = pack(mine[0], mine[1], {})
+        payload = pack(*mine)
         arrays = payload.pop("arrays")
         described = [(payload, [array.size for array in arrays])]
     dist.broadcast_object_list(described, src=source, group=group)

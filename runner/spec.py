@@ -115,6 +115,18 @@ class TrainConfig(Config):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the GPU has it, else fp16 on a GPU, fp32 on a CPU."
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="ddp: every rank holds the whole state. fsdp: parameters, gradients and "
+        "optimizer state are shared out over the ranks, for models too large for one.",
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay a step of a moving average of the weights, which is saved beside them "
+        "and used for validation; null: none.",
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     eval_every_steps: int = Field(100, ge=1, description="Steps between validations.")
     threads: int | None = Field(
@@ -136,6 +148,13 @@ class CheckpointConfig(Config):
         ge=2,
         description="Memory checkpoints kept by each rank. memory_keep x memory_every_steps must "
         "cover the steps a verdict may take (32) and those a checkpoint needs to be trusted.",
+    )
+    memory_limit_gb: float | None = Field(
+        None,
+        ge=0,
+        description="RAM of a node that the memory checkpoints of its ranks may take, in GB (10^9 "
+        "bytes); fewer are kept where more are asked for, none where two do not fit. null: half of "
+        "what is available when an attempt starts.",
     )
 
 
@@ -176,6 +195,20 @@ class RunSpec(Config):
             raise ValueError(
                 f"train.ensemble_checkpoints={wanted} wants more checkpoints than are kept, "
                 f"checkpoints.keep={kept}; raise the latter to {wanted - 1} or lower the former"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fsdp_goes_with_the_rest(self) -> RunSpec:
+        if self.train.strategy == "fsdp" and self.train.ensemble_checkpoints:
+            raise ValueError(
+                "train.strategy=fsdp does not go with train.ensemble_checkpoints: no rank holds "
+                "the whole of several models; set train.ensemble_checkpoints=0"
+            )
+        if self.train.strategy == "fsdp" and self.train.precision == "fp16":
+            raise ValueError(
+                "train.strategy=fsdp does not go with train.precision=fp16: the scale of the loss "
+                "is found by each rank from its own part; use bf16 or fp32"
             )
         return self
 

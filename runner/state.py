@@ -18,6 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from runner.averages import WeightAverage
+from runner.memory_budget import optimizer_bytes
+from runner.shards import as_shared_out, local
 from runner.validation_history import ValidationHistory
 
 Tree = Any  # nested dicts, lists and tuples with tensors and plain values at the leaves
@@ -35,7 +38,10 @@ class StateInfo:
 
 
 class TrainState:
-    """Model, optimizer, (for fp16) gradient scaler and validations of one rank, as one tree."""
+    """Model, optimizer, scaler (fp16), averaged weights and validations of one rank, as one tree.
+
+    Where FSDP shares tensors out, the tree holds this rank's parts of them.
+    """
 
     def __init__(
         self,
@@ -43,33 +49,75 @@ class TrainState:
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler | None = None,
         validations: ValidationHistory | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scaler = scaler
         self.validations = validations
+        self.average = average
 
     def tree(self) -> dict[str, Tree]:
         """Return the live tensors (not copies), keyed as the checkpoint file is."""
         tree: dict[str, Tree] = {
-            "model": dict(self.model.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
+            "model": map_tensors(local, dict(self.model.state_dict())),
+            "optimizer": map_tensors(local, self.optimizer.state_dict()),
         }
         if self.scaler is not None:
             tree["scaler"] = self.scaler.state_dict()
+        if self.average is not None:
+            tree["average"] = self.average.weights()
         if self.validations is not None and self.validations.is_used:
             tree["validations"] = self.validations.state()
         return tree
 
+    def forward_state(self) -> Iterator[torch.Tensor]:
+        """Yield the tensors that a forward pass overwrites, without waiting for the optimizer."""
+        return self.model.buffers()
+
     def load(self, tree: Mapping[str, Tree]) -> None:
         """Put a copy of the tree's tensors back in place."""
-        self.model.load_state_dict(tree["model"])
+        live = self.model.state_dict()
+        if any(local(tensor) is not tensor for tensor in live.values()):
+            _copy_into(live, tree["model"])
+        else:
+            self.model.load_state_dict(tree["model"])
         # load_state_dict keeps tensors of the same device and type as they are: hand it copies.
-        self.optimizer.load_state_dict(map_tensors(torch.clone, tree["optimizer"]))
+        copies = map_tensors(torch.clone, tree["optimizer"])
+        self.optimizer.load_state_dict(as_shared_out(copies, self.optimizer))
         if self.scaler is not None and "scaler" in tree:
             self.scaler.load_state_dict(tree["scaler"])
+        if self.average is not None:
+            self.average.load(tree.get("average"))
         if self.validations is not None:
             self.validations.load(tree.get("validations", ()))
+
+    def size_bytes(self) -> int:
+        """Return what a copy of the state takes once the optimizer has taken a step."""
+        tree = self.tree()
+        if not self.optimizer.state:
+            parameters = [local(p) for g in self.optimizer.param_groups for p in g["params"]]
+            name = type(self.optimizer).__name__
+            return tree_bytes(tree) + optimizer_bytes(name, tree_bytes(parameters))
+        return tree_bytes(tree)
+
+
+def _copy_into(live: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> None:
+    """Copy saved parts into the live ones.
+
+    Raises:
+        KeyError: the names differ; it is the state of another model.
+    """
+    if live.keys() != saved.keys():
+        raise KeyError(f"the checkpoint is of another model: {sorted(live.keys() ^ saved.keys())}")
+    with torch.no_grad():
+        for name, tensor in live.items():
+            local(tensor).copy_(saved[name])
+
+
+def tree_bytes(tree: Tree) -> int:
+    """Return the bytes of all tensors of a tree."""
+    return sum(t.numel() * t.element_size() for t in tensors_of(tree))
 
 
 def map_tensors(function: Callable[[torch.Tensor], Any], tree: Tree) -> Tree:

@@ -19,6 +19,8 @@ from watchdog.snapshot import Snapshot
 
 #: Chosen: longer than a watchdog restart (0.6 s measured), shorter than anyone's patience.
 _TIMEOUT_S = 10.0
+#: Chosen: the other half is Ray's own and the job's, and a copy on its way needs room twice.
+_COPIES_SHARE = 0.5
 
 
 class Watchdog(Protocol):
@@ -96,8 +98,9 @@ def remote_watchdog(actor: Any) -> Watchdog:
 class RayChannel(_Remote):
     """A worker's end over Ray.
 
-    What `hold` is given travels through the object store, and the watchdog keeps it mapped there:
-    it outlives the worker, and is copied neither into nor out of the watchdog.
+    What `hold` is given travels through the object store, and the watchdog keeps it mapped in that
+    of its own node, the head where there is one: it outlives the worker and the worker's node, and
+    is copied neither into nor out of the watchdog's process.
     """
 
     keeps_copies = True
@@ -105,6 +108,22 @@ class RayChannel(_Remote):
     def end_watchdog(self) -> None:
         """Kill the watchdog's process, for a drill."""
         self.end_soon()
+
+    def copy_room_bytes(self) -> int:
+        """Return half of the smallest object store of the cluster: either end must hold a copy.
+
+        Raises:
+            ChannelDown: Ray does not answer.
+        """
+        try:
+            stores = [
+                float(node["Resources"]["object_store_memory"])
+                for node in ray.nodes()
+                if node["Alive"] and "object_store_memory" in node["Resources"]
+            ]
+        except ray.exceptions.RayError as error:
+            raise ChannelDown(f"copy_room_bytes: {error}") from error
+        return int(min(stores, default=0.0) * _COPIES_SHARE)
 
 
 def ray_channel(actor: Any) -> Channel:
@@ -128,9 +147,21 @@ class LocalChannel:
         self.end_watchdog = host.end_soon
         self.trust = host.trust
 
-    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
+    def hold(self, step: int, payload: Mapping[str, Any]) -> tuple[int, ...]:
         """Do nothing: a copy in the same process would die with it."""
+        return ()
 
-    def held(self, step: int) -> Mapping[str, Any] | None:
+    def held(self, step: int, rank: int = 0) -> Mapping[str, Any] | None:
         """Return None: nothing is held."""
         return None
+
+    def held_steps(self) -> tuple[int, ...]:
+        """Return none."""
+        return ()
+
+    def drop_held_after(self, step: int) -> None:
+        """Do nothing: nothing is held."""
+
+    def copy_room_bytes(self) -> int:
+        """Return 0: nothing is held."""
+        return 0

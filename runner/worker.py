@@ -150,16 +150,23 @@ class Worker:
 
     def _run_attempt(self, assignment: Assignment, meeting: MeetingPoint) -> AttemptReturn:
         spec = self._job.spec
+        is_shared_out = spec.train.strategy == "fsdp"
         place = Placement(
             rank=assignment.rank,
             world_size=assignment.world_size,
             device=self._seat.device,
             local_world_size=assignment.local_world_size,
-            autocast=choose_autocast(spec.train.precision, self._seat.device),
+            autocast=choose_autocast(
+                spec.train.precision, self._seat.device, can_scale=not is_shared_out
+            ),
         )
         torch.set_num_threads(spec.train.threads or _fair_threads(place))
         self._group = ProcessGroup(
-            assignment.attempt, place.rank, place.world_size, self._seat.backend
+            assignment.attempt,
+            place.rank,
+            place.world_size,
+            self._seat.backend,
+            has_writers=is_shared_out,
         )
         self._attempt = assignment.attempt
         equipment = self._equip(place)
@@ -183,6 +190,7 @@ class Worker:
             council=council,
             tier=None if assignment.tier is None else assignment.tier.value,
             leave=self._leave_attempt,
+            writers=self._group.writers,
         )
         metrics = self._train(session)
         self._attempt = -1

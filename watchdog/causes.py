@@ -24,6 +24,7 @@ class Cause(StrEnum):
     OVERFITTING = "overfitting"
     STALL = "stall"
     STRAGGLER = "straggler"
+    STORAGE = "storage"
     CRASH = "crash"
     NODE_LOST = "node_lost"
     OUT_OF_MEMORY = "out_of_memory"
@@ -52,11 +53,15 @@ WATCHED_CAUSES = frozenset(
         Cause.OVERFITTING,
         Cause.STALL,
         Cause.STRAGGLER,
+        Cause.STORAGE,
     }
 )
 
 #: Causes that are found from the clock alone, and over as soon as something is heard.
 SILENT_CAUSES = frozenset({Cause.STALL})
+
+#: Causes that begin when a checkpoint cannot be written, and end when one is: no step ends them.
+STORAGE_CAUSES = frozenset({Cause.STORAGE})
 
 #: Causes under which a run goes on making clean steps: only a better loss is progress.
 STUCK_CAUSES = frozenset({Cause.PLATEAU, Cause.DEAD_LOSS, Cause.TRIVIAL, Cause.LR_UNDERFLOW})

@@ -27,6 +27,7 @@ _PRECEDENCE = (
     Cause.OVERFITTING,
     Cause.STALL,
     Cause.STRAGGLER,
+    Cause.STORAGE,
     Cause.NODE_LOST,
     Cause.OUT_OF_MEMORY,
     Cause.CRASH,

@@ -52,7 +52,11 @@ class RunHalted(WatchkeeperError):
 
 
 class CheckpointError(WatchkeeperError):
-    """A checkpoint is torn, corrupt or unreadable."""
+    """A checkpoint cannot be written, or not be read now; it may be sound."""
+
+
+class CheckpointDamaged(CheckpointError):
+    """A checkpoint is torn, altered or no checkpoint; it will never be read."""
 
 
 class RollbackFailed(WatchkeeperError):

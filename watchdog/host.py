@@ -18,6 +18,7 @@ from typing import Any
 from watchdog.claims import Claims
 from watchdog.config import WatchdogConfig
 from watchdog.exporter import Exporter, remove_file_sd, write_file_sd
+from watchdog.held_copies import HeldCopies
 from watchdog.history import RunHistory
 from watchdog.lifeline import LifelineAddress
 from watchdog.muster import Answer, Arrival, Member
@@ -29,8 +30,6 @@ from watchdog.tiers import RecoveryConfig
 
 #: Chosen: silence is judged in seconds, so a tick a second is fine enough and costs nothing.
 _TICK_S = 1.0
-#: Chosen: copies of memory checkpoints kept for a restart; the newest may still be distrusted.
-_HELD = 6
 #: Chosen: an answer needs a few milliseconds to leave.
 _LAST_BREATH_S = 0.05
 
@@ -57,7 +56,8 @@ class WatchdogHost:
             is_replaceable=is_replaceable,
         )
         self._claims = Claims(folder / "drill_claims.jsonl", time.time)
-        self._held: dict[int, Any] = {}
+        self._held = HeldCopies()
+        self._held_lock = threading.Lock()
         self._exporter = Exporter(self._service.snapshot, config.host, config.port)
         self._sd_file = folder.parent / ".prometheus" / f"{folder.name}.json"
         write_file_sd(self._sd_file, f"{config.host}:{self._exporter.port}", {"run": folder.name})
@@ -103,19 +103,25 @@ class WatchdogHost:
         timer.daemon = True
         timer.start()
 
-    def hold(self, step: int, payload: Any) -> None:
-        """Keep a copy (or a reference to one) of the memory checkpoint of `step`."""
-        self._held[step] = payload
-        for old in sorted(self._held)[:-_HELD]:
-            del self._held[old]
+    def hold(self, step: int, payload: Mapping[str, Any]) -> tuple[int, ...]:
+        """Keep a copy of a memory checkpoint; return the steps that its rank has copies of here."""
+        with self._held_lock:
+            return self._held.keep(step, payload)
 
-    def held(self, step: int) -> Any:
-        """Return what was kept for `step`, or None."""
-        return self._held.get(step)
+    def held(self, step: int, rank: int = 0) -> Mapping[str, Any] | None:
+        """Return what was kept for `step` and `rank`, or None."""
+        with self._held_lock:
+            return self._held.get(step, rank)
 
     def held_steps(self) -> tuple[int, ...]:
-        """Return the steps that have a copy here, oldest first."""
-        return tuple(sorted(self._held))
+        """Return the steps that have a whole copy here, oldest first."""
+        with self._held_lock:
+            return self._held.steps()
+
+    def drop_held_after(self, step: int) -> None:
+        """Let go of the copies after `step`: a rollback has superseded them."""
+        with self._held_lock:
+            self._held.drop_after(step)
 
     def is_end_awaited(self) -> bool:
         """Whether somebody scrapes the metrics and has not read yet that the run ended."""

@@ -23,6 +23,7 @@ from watchdog.panel import Panel
 from watchdog.place import Place
 from watchdog.records import (
     SILENT_CAUSES,
+    STORAGE_CAUSES,
     WATCHED_CAUSES,
     Action,
     Cause,
@@ -134,6 +135,7 @@ class Judge:
                 "path": record.path,
             }
             out.append(self._place.line(LedgerKind.CHECKPOINT_SAVED, saved, step=record.step))
+            out += self._watch((), among=STORAGE_CAUSES)
         changed = self.trust.saved(
             record, onset_step=self._onset_step(), restored_step=self._restored_step
         )
@@ -145,8 +147,22 @@ class Judge:
         return out
 
     def checkpoint_failed(self, record: CheckpointFailed) -> list[Conclusion]:
-        """Quarantine what failed its checksum or its restore; a failed save left nothing."""
+        """Quarantine what is damaged; tell once of storage that takes no checkpoints.
+
+        One that could not be read this time (`read`) may be sound.
+        """
         if record.operation == "save":
+            summary = f"training goes on, its last checkpoint as it was: {record.error}"
+            finding = Finding(
+                cause=Cause.STORAGE,
+                level=Level.SUSPECT,
+                onset_step=record.step,
+                value=None,
+                threshold=None,
+                summary=summary,
+            )
+            return self._watch([finding], among=STORAGE_CAUSES)
+        if record.operation == "read":
             return []
         changed = self.trust.quarantine(record.step, record.storage)
         about = {"storage": record.storage.value, "error": record.error}
@@ -165,8 +181,8 @@ class Judge:
         if world_size is not None:
             self.signals.ranks.clear()
         self.signals.heartbeat.begin(self._place.t_s)
-        ended = [s for s in (suspicion, *self._watched.values()) if s is not None]
-        self._watched.clear()
+        watched = [self._watched.pop(c) for c in [*self._watched] if c not in STORAGE_CAUSES]
+        ended = [s for s in (suspicion, *watched) if s is not None]
         return [self._suspect_line(s, "superseded", "its steps were thrown away") for s in ended]
 
     def _judge(self, judged: JudgedStep) -> list[Conclusion]:
@@ -192,7 +208,7 @@ class Judge:
         findings = self._panel.findings(self.signals)
         out = self._end_suspicion(findings) if self.suspicion is not None else []
         if findings or self._watched:
-            out += self._watch(findings, among=WATCHED_CAUSES)
+            out += self._watch(findings, among=WATCHED_CAUSES - STORAGE_CAUSES)
         return out + self._conclude(findings) if findings else out
 
     def _conclude(self, findings: Iterable[Finding]) -> list[Conclusion]:

@@ -133,9 +133,10 @@ class TrustBook:
                 self._waiting.append(checkpoint)
 
     def quarantine(self, step: int, storage: Storage) -> list[Checkpoint]:
-        """Never restore this one again."""
-        checkpoint = self._checkpoints.get((storage, step))
-        return self._move(checkpoint, Trust.QUARANTINED) if checkpoint is not None else []
+        """Never restore this one again, whether its save was heard of or not."""
+        unknown = Checkpoint(step, storage, -1, Trust.CANDIDATE, is_finite=False)
+        checkpoint = self._checkpoints.setdefault((storage, step), unknown)
+        return self._move(checkpoint, Trust.QUARANTINED)
 
     def steps(self, trust: Trust, storage: Storage | None = None) -> tuple[int, ...]:
         """Return the steps with a checkpoint of this trust, in order."""

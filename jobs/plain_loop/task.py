@@ -54,6 +54,7 @@ def train(session: Session, context: TaskContext, config: object) -> dict[str, f
     torch.manual_seed(context.train.seed)  # the same weights on every rank
     model = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh())
     model.append(nn.Linear(32, 2)).to(context.device)
+    session.shard(model)  # train.strategy: fsdp replaces the parameters that the optimizer holds
     # fused=True lets a bad step be skipped on the device, without waiting for the host.
     optimizer = torch.optim.AdamW(model.parameters(), lr=context.train.lr, fused=True)
     session.begin(model, optimizer, Spirals(noise=0.05))
@@ -81,7 +82,7 @@ def validate(session: Session, model: nn.Module, context: TaskContext) -> dict[s
     points = [Spirals(noise=0.0).get(index, np.random.default_rng(index)) for index in mine]
     x = torch.from_numpy(np.stack([point["x"] for point in points])).to(context.device)
     y = torch.tensor([point["y"] for point in points], device=context.device)
-    with torch.no_grad():
+    with session.validating(), torch.no_grad():
         logits = model(x)
         losses = cross_entropy(logits, y, reduction="none").tolist()
         hits = (logits.argmax(1) == y).tolist()

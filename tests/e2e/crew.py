@@ -6,7 +6,7 @@ Each process plays one scenario after another: importing torch is what takes lon
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.managers import BaseManager
 from pathlib import Path
@@ -42,6 +42,7 @@ class Scenario:
     drill: str | None = None
     steps: int = 60
     ranks: int = 2
+    strategy: str = "ddp"
 
 
 class Front:
@@ -90,10 +91,10 @@ class Line:
 
         return call
 
-    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
+    def hold(self, step: int, payload: Mapping[str, Any]) -> Sequence[int]:
         raise AssertionError("keeps no copies")
 
-    def held(self, step: int) -> Mapping[str, Any] | None:
+    def held(self, step: int, rank: int = 0) -> Mapping[str, Any] | None:
         return None
 
 
@@ -107,7 +108,9 @@ def play(number: int, scenarios: Any, results: Any) -> None:
 
 def run(number: int, scenario: Scenario) -> tuple[Any, ...]:
     """Return (whether it had a rank at the end, last step, digest of the weights, why it left)."""
-    wanted = spec(scenario.steps).model_copy(update={"drill": scenario.drill})
+    wanted = spec(scenario.steps)
+    train = wanted.train.model_copy(update={"strategy": scenario.strategy})
+    wanted = wanted.model_copy(update={"drill": scenario.drill, "train": train})
     job = Job(wanted, Config(), None, scenario.folder)
     seat = Seat(0, number, scenario.ranks, torch.device("cpu"))
     line = Line(scenario)

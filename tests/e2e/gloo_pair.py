@@ -19,6 +19,7 @@ from runner.job import Job
 from runner.loop import train
 from runner.recovery import AttemptPlan
 from runner.session import Session
+from runner.shards import local
 from runner.spec import CheckpointConfig, RunSpec, TrainConfig
 from runner.task import TaskContext
 from watchdog.records import Action, Cause, Order, OrderKind, Record, RollbackDone, Verdict
@@ -65,11 +66,20 @@ class ScriptedChannel:
     def trust(self) -> Mapping[int, str]:
         return {}
 
-    def hold(self, step: int, payload: Mapping[str, Any]) -> None:
+    def hold(self, step: int, payload: Mapping[str, Any]) -> Sequence[int]:
         raise AssertionError("keeps no copies")
 
-    def held(self, step: int) -> Mapping[str, Any] | None:
+    def held(self, step: int, rank: int = 0) -> Mapping[str, Any] | None:
         return None
+
+    def held_steps(self) -> Sequence[int]:
+        return ()
+
+    def drop_held_after(self, step: int) -> None:
+        raise AssertionError("keeps no copies")
+
+    def copy_room_bytes(self) -> int:
+        return 0
 
 
 def spec(max_steps: int, batch_size: int = 9) -> RunSpec:
@@ -83,7 +93,8 @@ def spec(max_steps: int, batch_size: int = 9) -> RunSpec:
 
 
 def digest(model: torch.nn.Module) -> str:
-    state = b"".join(t.detach().numpy().tobytes() for t in model.state_dict().values())
+    parts = (local(t.detach()) for t in model.state_dict().values())
+    state = b"".join(part.contiguous().numpy().tobytes() for part in parts)
     return hashlib.sha256(state).hexdigest()
 
 

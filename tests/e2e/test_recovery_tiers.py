@@ -93,6 +93,20 @@ def test_an_exception_before_the_first_step_starts_over_from_the_untrained_model
     assert results == [(60, untouched)] * 2
 
 
+def test_a_model_that_is_shared_out_is_built_anew_and_fed_from_each_ranks_own_memory(
+    crew: Crew, tmp_path: Path
+) -> None:
+    recovery = RecoveryConfig(spares=1)
+    calm = crew.play(crew.front.open(tmp_path / "calm", recovery, strategy="fsdp"))
+    folder = tmp_path / "run"
+    drill = "exception@step=20,rank=1;exception@step=41,rank=0"
+    healed = crew.play(crew.front.open(folder, recovery, strategy="fsdp", drill=drill))
+    assert [tier for tier, _ in tiers(folder)] == ["regroup", "regroup"]
+    assert {step for step, _ in healed} == {60}
+    assert sorted(healed) == sorted(calm), "the part of a rank differs"
+    assert calm[0] != calm[1], "both ranks hold the same: nothing was shared out"
+
+
 def test_a_spare_takes_the_place_of_a_killed_rank_0_and_is_fed_by_the_survivor(
     crew: Crew, tmp_path: Path, untouched: str
 ) -> None:

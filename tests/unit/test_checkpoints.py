@@ -10,7 +10,7 @@ import torch
 
 from runner.checkpoints import CheckpointStore, to_retire
 from runner.state import StateInfo
-from watchdog.errors import CheckpointError
+from watchdog.errors import CheckpointDamaged, CheckpointError
 
 
 def info(step: int) -> StateInfo:
@@ -86,7 +86,7 @@ def test_a_damaged_state_is_found_out(store: CheckpointStore, damage: str) -> No
         path.write_bytes(bytes(data[:-10]))
     else:
         path.unlink()
-    with pytest.raises(CheckpointError, match=r"state\.pt"):
+    with pytest.raises(CheckpointDamaged, match=r"state\.pt"):
         store.load(8)
 
 
@@ -115,6 +115,43 @@ def test_a_checkpoint_cannot_run_code(store: CheckpointStore, tmp_path: Path) ->
     with pytest.raises(CheckpointError):
         store.load(8)
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_checkpoint_in_quarantine_is_out_of_sight_and_stays_for_a_look(
+    store: CheckpointStore,
+) -> None:
+    path = Path(store.save(tree(1.0), info(8), {}).path)
+    store.save(tree(1.0), info(16), {})
+    store.quarantine(16)
+    store.quarantine(16)  # two ranks may find the same damage
+    assert store.steps() == (8,)
+    assert (path.parent / "step_00000016" / "state.pt").is_file()
+    store.save(tree(2.0), info(16), {})
+    assert store.steps() == (8, 16), "a new one of the same step takes its place"
+
+
+def test_a_sweep_removes_what_a_killed_writer_left(store: CheckpointStore) -> None:
+    root = Path(store.save(tree(1.0), info(8), {}).path).parent
+    for step in (16, 24, 32):
+        store.save(tree(1.0), info(step), {})
+        store.quarantine(step)
+    (root / "step_00000040.partial").mkdir()
+    (root / "step_00000008.old").mkdir()
+    (root / "step_00000008").rename(root / "step_00000048.old")  # died between two renames
+    store.sweep()
+    assert store.steps() == (48,)
+    assert sorted(p.name for p in root.iterdir() if p.suffix) == []
+    assert not (root / "step_00000016").exists(), "only the newest in quarantine are kept"
+    assert (root / "step_00000032").is_dir()
+
+
+def test_storage_that_does_not_answer_is_not_taken_for_damage(store: CheckpointStore) -> None:
+    path = Path(store.save(tree(1.0), info(8), {}).path)
+    (path / "manifest.json").unlink()
+    (path / "manifest.json").mkdir()  # an error of the system that says nothing of the file
+    with pytest.raises(CheckpointError) as caught:
+        store.manifest(8)
+    assert not isinstance(caught.value, CheckpointDamaged)
 
 
 def test_saving_a_step_again_replaces_it(store: CheckpointStore) -> None:

@@ -203,7 +203,7 @@ def test_person_who_resumes_a_halted_run_gives_it_fresh_budgets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "kinds"), [("save", []), ("restore", ["checkpoint_quarantined"])]
+    ("operation", "kinds"), [("save", ["suspect"]), ("restore", ["checkpoint_quarantined"])]
 )
 def test_failed_restore_quarantines_and_a_failed_save_does_not(
     operation: str, kinds: list[str]
@@ -215,7 +215,7 @@ def test_failed_restore_quarantines_and_a_failed_save_does_not(
     observe_all(core, [*started(), checkpoint(8)])
     assert [line.kind for line in core.observe(failed)] == kinds  # type: ignore[union-attr]
     assert core.snapshot().checkpoint_failures == 1
-    assert ("quarantined" in core.trust().values()) is bool(kinds)
+    assert ("quarantined" in core.trust().values()) is (operation == "restore")
 
 
 def test_memory_checkpoints_are_tracked_without_ledger_lines() -> None:

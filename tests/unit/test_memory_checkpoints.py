@@ -114,7 +114,7 @@ def test_packing_round_trips_every_dtype_and_copies() -> None:
         "b": [torch.tensor(4), torch.tensor(True), torch.zeros(0)],
         "c": {"lr": 0.1, "betas": (0.9, 0.99)},
     }
-    payload = pack(tree, info(3), {})
+    payload = pack(tree, info(3))
     back, at = unpack(payload)
     assert at == info(3)
     assert torch.equal(back["a"], tree["a"])  # type: ignore[arg-type]
@@ -133,3 +133,53 @@ def test_seeding_is_a_function_of_seed_step_and_rank() -> None:
     seed_step(0, 1, 0)
     assert torch.rand(3).tolist() == draws[(0, 1, 0)]
     assert len({tuple(d) for d in draws.values()}) == 4
+
+
+def large_state() -> TrainState:
+    """More than a megabyte, so that a thread copies it, with a batch norm for the forward pass."""
+    torch.manual_seed(0)
+    layers = (torch.nn.Linear(3, 400), torch.nn.BatchNorm1d(400), torch.nn.Linear(400, 400))
+    model = torch.nn.Sequential(*layers)
+    return TrainState(model, torch.optim.AdamW(model.parameters(), lr=0.1, fused=True))
+
+
+def test_a_copy_beside_the_next_forward_pass_is_of_the_moment_it_was_asked_for() -> None:
+    live, ring = large_state(), MemoryCheckpoints(2, CPU)
+    for step in range(1, 6):
+        advance(live)
+        before = values(live)
+        held = ring.save(live, info(step))
+        assert held.copied is not None, "small enough to be copied at once: the test shows nothing"
+        live.model(torch.randn(50, 3))  # moves the running statistics of the batch norm
+        ring.fence()
+        advance(live)
+        assert held.is_ready()
+        assert same([*tensors_of(held.tree)], before)
+    ring.close()
+
+
+def test_a_bad_number_is_seen_in_a_copy_made_by_a_thread() -> None:
+    live, ring = large_state(), MemoryCheckpoints(2, CPU)
+    advance(live)
+    assert ring.save(live, info(1)).is_finite()
+    bias = live.model.get_parameter("2.bias")
+    with torch.no_grad():
+        bias[7] = float("inf")
+    assert not ring.save(live, info(2)).is_finite()
+    with torch.no_grad():
+        bias[7] = 0.0
+    live.model.get_buffer("1.running_mean")[0] = float("nan")
+    assert not ring.save(live, info(3)).is_finite(), "what is set aside first is checked as well"
+    ring.close()
+
+
+def test_the_size_is_known_before_the_first_step() -> None:
+    live = state()
+    foreseen = live.size_bytes()
+    advance(live)
+    counters = 4 * len(live.optimizer.state)
+    assert (
+        foreseen + counters
+        == live.size_bytes()
+        == MemoryCheckpoints(1, CPU).save(live, info(1)).size_bytes()
+    )

@@ -107,7 +107,8 @@ def test_quarantine_is_for_good_and_for_one_place() -> None:
     assert trust.steps(Trust.TRUSTED) == (20,)
     trust.quarantine(20, Storage.MEMORY)
     assert trust.distrusted_steps() == (20,)
-    assert trust.quarantine(99, Storage.DURABLE) == []
+    unheard = trust.quarantine(99, Storage.DURABLE)
+    assert [c.step for c in unheard] == [99], "its save was never heard of"
 
 
 def test_newest_trusted_checkpoint_is_never_forgotten() -> None:
