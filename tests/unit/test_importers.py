@@ -258,6 +258,17 @@ def test_utf16_of_a_windows_shell_is_read(log: Path) -> None:
     assert [(s.step, s.loss) for s in steps(log)] == [(1, 2.5)]
 
 
+def test_table_of_experiments_is_no_log(log: Path) -> None:
+    log.write_text("hidden_size,batch_size,learning_rate,total_time\n100,32,0.01,13.8\n" * 3)
+    with pytest.raises(TraceError, match="none of the known formats"):
+        choose(log, "auto")
+
+
+def test_ordinals_are_steps(log: Path) -> None:
+    log.write_text("current step: 101st step\nbatch loss:4.03\ncurrent step: 102nd\nbatch loss:3.9\n")
+    assert [(s.step, s.loss) for s in steps(log)] == [(101, 4.03), (102, 3.9)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
 @pytest.mark.parametrize("name", sorted(made.TEXTS))
 def test_each_format_is_read_alike_in_any_encoding(log: Path, name: str, encoding: str) -> None:

@@ -30,6 +30,8 @@ _NUMBER = re.compile(
     r"(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)(?!\w|\.\d)",
     re.IGNORECASE,
 )
+#: The end of `101st step`, which is a number all the same.
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
 #: Where in an epoch: `[50/1000]`, `| 450/1000 [`, `1875/1875 [=====]`, `200/2983 batches`.
 _PROGRESS = re.compile(
     r"(?:^|[\[(|\]])\s*(\d{1,15})\s*/\s*(\d{1,15})(?=\s*(?:[\[(|\]]|batches|it\b|━))", re.IGNORECASE
@@ -81,7 +83,7 @@ def named_numbers(line: str) -> dict[str, float]:
 
     A validation that is still under way says nothing.
     """
-    text = line[:_MAX_LINE_CHARACTERS]
+    text = _ORDINAL.sub("", line[:_MAX_LINE_CHARACTERS])
     found = _Line()
     progress = next((m for m in _PROGRESS.finditer(text) if not _is_epoch(text, m)), None)
     if progress is not None:

@@ -13,17 +13,19 @@ from pathlib import Path
 
 from watchdog.foreign_logs.fit import Fit
 from watchdog.foreign_logs.log import ForeignLog
-from watchdog.foreign_logs.names import POSITION_FIELDS, meaning
+from watchdog.foreign_logs.names import POSITION_FIELDS, Field, meaning
 from watchdog.foreign_logs.tables import Table, header_of
 
 IS_FOREIGN = True
 
 
 def recognises(head: bytes) -> Fit:
-    """Whether the first line is one of names, and one of them is a quantity."""
-    found = [meaning(name) for name in header_of(head)]
-    is_telling = any(known is not None and known.field not in POSITION_FIELDS for known in found)
-    return Fit.GENERAL if is_telling else Fit.NO
+    """Whether the first line is one of names, and one of them says how the run goes.
+
+    A rate alone does not: tables of experiments have one.
+    """
+    found = {known.field for name in header_of(head) if (known := meaning(name)) is not None}
+    return Fit.GENERAL if found - POSITION_FIELDS - {Field.LR} else Fit.NO
 
 
 def read(path: Path) -> ForeignLog:
