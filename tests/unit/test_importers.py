@@ -265,7 +265,7 @@ def test_table_of_experiments_is_no_log(log: Path) -> None:
 
 
 def test_ordinals_are_steps(log: Path) -> None:
-    log.write_text("current step: 101st step\nbatch loss:4.03\ncurrent step: 102nd\nbatch loss:3.9\n")
+    log.write_text("current step: 101st step\nloss:4.03\ncurrent step: 102nd\nloss:3.9\n")
     assert [(s.step, s.loss) for s in steps(log)] == [(101, 4.03), (102, 3.9)]
 
 
