@@ -87,6 +87,15 @@ def robust_noise(values: Sequence[float]) -> float:
     return 1.0484 * median([abs(b - a) for a, b in itertools.pairwise(values)] or [0.0])
 
 
+def curvature_noise(values: Sequence[float]) -> float:
+    """Return the standard deviation about a trend that may bend; outliers leave it alone.
+
+    The median absolute second difference; the factor is that of a Gaussian, 1.4826 / sqrt(6).
+    """
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
+    return 0.6053 * median(bends or [0.0])
+
+
 def kendall_z(values: Sequence[float]) -> float:
     """Return how surely a series rises (positive) or falls, in standard deviations.
 
