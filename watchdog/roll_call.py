@@ -14,14 +14,14 @@ Runs in: anywhere (pure).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from watchdog.history import RunHistory
 from watchdog.muster import Answer, Arrival, Assignment, Failure, Member, Word
 from watchdog.records import Action, AttemptEnded, Outcome, Verdict
-from watchdog.tiers import RecoveryConfig, Situation, Tier, choose_tier
+from watchdog.tiers import RecoveryConfig, Tier, choose_tier
+from watchdog.worker_group import Loss, WorkerGroup
 
 
 class Stage(StrEnum):
@@ -34,39 +34,13 @@ class Stage(StrEnum):
     CLOSED = "closed"  # everybody leaves
 
 
-@dataclass(slots=True)
-class _Loss:
-    detail: str
-    is_node_lost: bool = False
-    is_stuck: bool = False
-
-
-@dataclass(slots=True)
-class _Group:
-    """One worker group, from its first member to the last."""
-
-    number: int
-    world_size: int
-    members: dict[str, Member] = field(default_factory=dict)
-    ranks: dict[str, int] = field(default_factory=dict)
-    here: dict[str, Arrival] = field(default_factory=dict)
-    lost: dict[str, _Loss] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
-    failures: dict[str, Failure] = field(default_factory=dict)
-    ordered: Failure | None = None
-    culprit: int | None = None
-    failed_tiers: set[Tier] = field(default_factory=set)
-    last_tier: Tier | None = None
-    last_end_step: int = -1
-
-
 class RollCall:
     """The roll call of one run; `attempt` is the one that trains or was the last to."""
 
     def __init__(self, config: RecoveryConfig, *, is_replaceable: bool = True) -> None:
         self._config = config
         self._is_replaceable = is_replaceable
-        self._group: _Group | None = None
+        self._group: WorkerGroup | None = None
         self._assignments: dict[str, Assignment] = {}
         self._deadline_s: float | None = None
         self._tier: Tier | None = None
@@ -116,7 +90,7 @@ class RollCall:
         group = self._group
         if group is None or member_id in group.gone or member_id not in group.members:
             return
-        known = group.lost.setdefault(member_id, _Loss(detail, is_node_lost))
+        known = group.lost.setdefault(member_id, Loss(detail, is_node_lost))
         known.detail = detail or known.detail
         known.is_node_lost = known.is_node_lost or is_node_lost
         group.here.pop(member_id, None)
@@ -129,7 +103,7 @@ class RollCall:
         """Strike off the member with Ray's `number`: Ray says that its process is dead."""
         if self._group is None or self._group.number != group:
             return
-        for member_id in self._with_number(self._group, number):
+        for member_id in self._group.alive_with(number):
             self.lost(member_id, t_s, detail, is_node_lost=is_node_lost)
 
     def left(self, member_id: str, result: Any = None) -> None:
@@ -161,8 +135,8 @@ class RollCall:
         if group is None or self._deadline_s is None or t_s < self._deadline_s:
             return
         if self.stage is Stage.BREAKING:
-            for member_id in self._missing(group):
-                group.lost[member_id] = _Loss("it did not leave the attempt", is_stuck=True)
+            for member_id in group.missing():
+                group.lost[member_id] = Loss("it did not leave the attempt", is_stuck=True)
             self._is_overdue, self._deadline_s = True, None
         elif self.stage is Stage.GATHERING and self._tier is not None:
             here, wanted = len(group.here), group.world_size
@@ -184,12 +158,7 @@ class RollCall:
         group = self._group
         assert group is not None, "the attempt of a group has ended"
         self.stage, self._deadline_s = Stage.JUDGING, None
-        if group.last_tier is not None and newest_step <= group.last_end_step:
-            group.failed_tiers.add(group.last_tier)
-        else:
-            group.failed_tiers.clear()
-        group.last_end_step = max(group.last_end_step, newest_step)
-        return self._ending(group, t_s, newest_step)
+        return group.ended(self.attempt, t_s, newest_step)
 
     def judged(self, verdict: Verdict, t_s: float) -> None:
         """Take the verdict on the end in: a tier is chosen, or everybody leaves."""
@@ -199,7 +168,7 @@ class RollCall:
         if verdict.action is Action.HALT:
             self._close(verdict.reason)
             return
-        self._tier = choose_tier(self._situation(group), self._config)
+        self._tier = choose_tier(group.situation(is_replaceable=self._is_replaceable), self._config)
         group.last_tier = self._tier
         if self._tier is Tier.RESTART:
             self._close(f"all workers are restarted: {verdict.reason}")
@@ -209,7 +178,7 @@ class RollCall:
                     Stage.GATHERING,
                 )  # Ray may bring a new group by itself
             return
-        self._strike_off(group)
+        group.strike_off()
         self.stage = Stage.GATHERING
         self._deadline_s = t_s + self._config.replace_s
 
@@ -229,7 +198,7 @@ class RollCall:
         group = self._group
         assert group is not None, "somebody is here"
         tier = self._tier or (Tier.RESTART if history.next_attempt else None)
-        self._seat(group)
+        group.seat()
         by_rank = sorted(group.ranks, key=lambda m: group.ranks[m])
         first = group.members[by_rank[0]]
         nodes = Counter(group.members[m].node for m in by_rank)
@@ -249,10 +218,6 @@ class RollCall:
             )
             for member_id in by_rank
         }
-        for member_id in by_rank:
-            group.here.pop(member_id)
-        group.failures.clear()
-        group.ordered = group.culprit = None
         self.stage, self._deadline_s, self._tier = Stage.TRAINING, None, None
 
     @property
@@ -277,13 +242,13 @@ class RollCall:
     def _is_closed(self) -> bool:
         return self.stage is Stage.CLOSED
 
-    def _enter(self, member: Member) -> _Group | None:
+    def _enter(self, member: Member) -> WorkerGroup | None:
         """Return the group of a member, opened if it is new; None if it is a thing of the past."""
         group = self._group
         if group is not None and member.group < group.number:
             return None
         if group is None or member.group > group.number:
-            group = self._group = _Group(member.group, member.world_size)
+            group = self._group = WorkerGroup(member.group, member.world_size)
             self._assignments = {}
             self.stage, self._deadline_s, self._tier, self.reason = Stage.GATHERING, None, None, ""
         group.members.setdefault(member.member_id, member)
@@ -291,7 +256,7 @@ class RollCall:
             group.members[member.member_id] = member
         return group
 
-    def _learn(self, group: _Group, arrival: Arrival) -> None:
+    def _learn(self, group: WorkerGroup, arrival: Arrival) -> None:
         self.attempt = arrival.attempt
         self.stage = Stage.TRAINING
         group.ranks = {arrival.member.member_id: arrival.rank}
@@ -304,91 +269,7 @@ class RollCall:
     def _close(self, reason: str) -> None:
         self.stage, self.reason, self._deadline_s = Stage.CLOSED, reason, None
 
-    def _missing(self, group: _Group) -> list[str]:
-        accounted = group.here.keys() | group.lost.keys() | group.gone
-        return [m for m in group.ranks if m not in accounted]
-
-    def _is_settled(self, group: _Group) -> bool:
+    def _is_settled(self, group: WorkerGroup) -> bool:
         """Whether nobody is missing; a rank that this watchdog never heard of is, for a time."""
         has_all = len(group.ranks) >= group.world_size or self._is_overdue
-        return has_all and not self._missing(group)
-
-    def _with_number(self, group: _Group, number: int) -> list[str]:
-        """Return the living member with Ray's number; a replaced one has the same."""
-        return [
-            m.member_id
-            for m in group.members.values()
-            if m.number == number and m.member_id not in group.lost
-        ]
-
-    def _situation(self, group: _Group) -> Situation:
-        lost = [m for m in group.ranks if m in group.lost or m in group.gone]
-        return Situation(
-            lost=len(lost) + max(0, group.world_size - len(group.ranks)),
-            survivors=sum(m in group.here for m in group.ranks),
-            spares=sum(m not in group.ranks for m in group.here),
-            is_node_lost=any(group.lost[m].is_node_lost for m in lost if m in group.lost),
-            has_stuck=any(group.lost[m].is_stuck for m in lost if m in group.lost)
-            or any(m in group.gone for m in group.ranks),
-            is_replaceable=self._is_replaceable,
-            failed=tuple(group.failed_tiers),
-        )
-
-    def _strike_off(self, group: _Group) -> None:
-        for member_id in [m for m in group.ranks if m in group.lost]:
-            del group.ranks[member_id]
-
-    def _seat(self, group: _Group) -> None:
-        """Give the free ranks to the members that are here, in the order of Ray's numbers."""
-        group.ranks = {m: rank for m, rank in group.ranks.items() if m in group.here}
-        free = [r for r in range(group.world_size) if r not in group.ranks.values()]
-        newcomers = sorted(
-            (m for m in group.here if m not in group.ranks), key=lambda m: group.members[m].number
-        )
-        group.ranks.update(zip(newcomers, free, strict=False))
-
-    def _ending(self, group: _Group, t_s: float, step: int) -> AttemptEnded:
-        """Return the end with its culprit: a death, else a failure of one's own, else an echo."""
-        dead = sorted((group.ranks[m], m) for m in group.ranks if m in group.lost)
-        failed = sorted(
-            (failure.is_echo, group.ranks[m], m)
-            for m, failure in group.failures.items()
-            if m in group.ranks
-        )
-        own = [(rank, m) for is_echo, rank, m in failed if not is_echo]
-        if group.ordered is not None:
-            return self._record(t_s, step, Outcome.HUNG, group.ordered.error, group.culprit)
-        if own and (not dead or own[0][1] in group.lost):
-            rank, member_id = own[0]
-            failure = group.failures[member_id]
-            return self._record(t_s, step, failure.outcome, failure.error, rank)
-        if dead:
-            rank, member_id = dead[0]
-            loss = group.lost[member_id]
-            others = f" (and {len(dead) - 1} more)" if len(dead) > 1 else ""
-            error = f"the worker of rank {rank}{others} died: {loss.detail or 'its line broke'}"
-            return self._record(
-                t_s, step, Outcome.WORKER_DIED, error, rank, is_node_lost=loss.is_node_lost
-            )
-        error = group.failures[failed[0][2]].error if failed else "its ranks left it"
-        return self._record(t_s, step, Outcome.EXCEPTION, error, None)
-
-    def _record(
-        self,
-        t_s: float,
-        step: int,
-        outcome: Outcome,
-        error: str,
-        rank: int | None,
-        *,
-        is_node_lost: bool = False,
-    ) -> AttemptEnded:
-        return AttemptEnded(
-            t_s=t_s,
-            attempt=self.attempt,
-            outcome=outcome,
-            step=step,
-            error=error,
-            rank=rank,
-            is_node_lost=is_node_lost,
-        )
+        return has_all and not group.missing()

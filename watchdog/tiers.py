@@ -2,7 +2,7 @@
 
 A restart means a new attempt; its tier says how much is started anew: nothing but the process
 group, the dead workers only, or all of them. The mildest tier that the situation allows is taken;
-one that came to nothing is not tried again before the run has made progress.
+one that came to nothing twice is not tried again before the run has made progress.
 
 Runs in: anywhere (pure).
 """
