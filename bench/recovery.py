@@ -28,6 +28,7 @@ def drilled(
     """Run the template job with a drill; return its trace."""
     wanted = " ".join((f"train.max_steps={steps} watchdog.port=0", *settings))
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", name]
+    command += ["--no-preflight"]
     command += ["--runs-dir", str(folder), "--drill", drill, "--set", wanted]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return [json.loads(line) for line in (folder / name / "trace.jsonl").read_text().splitlines()]

@@ -71,6 +71,7 @@ def runs(tmp_path: Path) -> Path:
 def submit(runs: Path, run: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Train the template job in one process, with its metrics on any free port."""
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", run]
+    command += ["--no-preflight"]
     command += ["--workers", "0", "--runs-dir", str(runs), "--set"]
     return subprocess.run(
         [*command, "watchdog.port=0 train.max_steps=6000 train.lr=0.001 train.threads=1", *options],

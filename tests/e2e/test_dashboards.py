@@ -38,6 +38,7 @@ def test_every_panel_shows_data_of_a_drilled_run(tmp_path: Path) -> None:
     prometheus = Prometheus(tmp_path, interval="1s")
     settings = "watchdog.port=0 train.max_steps=1000000 train.lr=0.001 train.threads=1"
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", "drilled"]
+    command += ["--no-preflight"]
     command += ["--workers", "0", "--runs-dir", str(runs), "--set", settings]
     command += ["--drill", "nan@step=300,count=5;exception@step=600"]
     run = subprocess.Popen(
