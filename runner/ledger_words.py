@@ -22,7 +22,7 @@ _SENTENCES: Mapping[str, str] = {
     "incident_opened": "incident {cause} opened at step {step}: {reason}",
     "verdict": "verdict {action}: {reason}",
     "recovery_started": "recovery started at step {step}",
-    "recovery_done": "recovered ({mechanism}) to step {restored_step} from {from} in {seconds} s, "
+    "recovery_done": "recovered ({how}) to step {restored_step} from {from} in {seconds} s, "
     "{steps_lost} steps lost",
     "incident_closed": "incident {cause} closed at step {step}",
     "proof": "proof: {reason}",
@@ -36,7 +36,10 @@ def ledger_sentence(line: Mapping[str, Any]) -> str:
     template = _SENTENCES.get(str(line.get("kind")))
     if template is None:
         return f"{line.get('kind')} at step {line.get('step')}"
-    fields = defaultdict(lambda: "?", {name: _text(value) for name, value in line.items()})
+    how = line.get("tier") or line.get("mechanism")
+    fields = defaultdict(
+        lambda: "?", {name: _text(value) for name, value in {**line, "how": how}.items()}
+    )
     return template.format_map(fields).rstrip(" ").removesuffix(": ?").removesuffix(":")
 
 

@@ -110,11 +110,20 @@ def headline(item: Intervention, rates: LearningRates, batch_size: int | None) -
     return f"At step {item.onset_step} {what}. {'; '.join(parts)}."
 
 
+#: How a verdict was carried out, as the report says it.
+_ACTS: Mapping[str, str] = {
+    "in_place": "Rolled back",
+    "regroup": "Formed a new process group",
+    "spare": "A spare worker took over",
+    "replace": "Replaced the worker that died",
+}
+
+
 def _return(item: Intervention) -> str:
     recovery = item.recovery
     if recovery is None:
         return f"A {item.action} was ordered and is not in the ledger as done"
-    act = "Rolled back" if recovery.mechanism == "in_place" else "Restarted"
+    act = _ACTS.get(recovery.tier or recovery.mechanism, "Restarted")
     target = "" if recovery.restored_step is None else _from_step(recovery)
     took = "" if recovery.seconds is None else f" in {duration(recovery.seconds)}"
     return f"{act}{target}{took}"

@@ -262,7 +262,7 @@ def _card(item: Intervention, sentence: str) -> Card:
     ]
     if recovery is not None:
         source = f" from {recovery.storage}" if recovery.storage else ""
-        how = recovery.mechanism.replace("_", " ") or UNKNOWN
+        how = (recovery.tier or recovery.mechanism).replace("_", " ") or UNKNOWN
         facts.append(("recovery", f"{how}{source} in {duration(recovery.seconds)}"))
         lost = UNKNOWN if recovery.steps_lost is None else plural(recovery.steps_lost, "step")
         facts.append(("lost", lost))

@@ -16,6 +16,7 @@ class Recovery:
     """How a verdict was carried out; None is unknown."""
 
     mechanism: str = ""  # in_place or restart
+    tier: str = ""  # of a restart: regroup, spare, replace or restart
     storage: str = ""  # memory or durable
     restored_step: int | None = None
     seconds: float | None = None
@@ -211,6 +212,7 @@ def _recovery_done(draft: _Draft, line: Line) -> None:
     if index is not None:
         recovery = Recovery(
             mechanism=text(line, "mechanism"),
+            tier=text(line, "tier"),
             storage=text(line, "from"),
             restored_step=whole(line, "restored_step"),
             seconds=number(line, "seconds"),

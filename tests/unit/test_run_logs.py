@@ -91,6 +91,11 @@ def test_every_kind_of_ledger_line_has_a_sentence_even_without_its_fields(kind: 
             "recovered (in_place) to step 32 from memory in 0.0412 s, 8 steps lost",
         ),
         (
+            {"kind": "recovery_done", "mechanism": "restart", "tier": "regroup", "seconds": 0.04}
+            | {"restored_step": 32, "from": "memory", "steps_lost": 3},
+            "recovered (regroup) to step 32 from memory in 0.04 s, 3 steps lost",
+        ),
+        (
             {"kind": "run_ended", "state": "finished", "step": 50, "reason": ""},
             "run finished at step 50",
         ),
