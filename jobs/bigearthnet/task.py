@@ -103,10 +103,14 @@ class BigEarthNetTask(Task[Config]):
 
     def training_step(self, model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
         """Return the generator's loss, with the discriminator's gradient; batch: `low`, `high`."""
-        return total(self.loss_terms(model, batch))
+        return total(self._terms(model, batch))
 
     def loss_terms(self, model: nn.Module, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Return the weighted terms of this step's stage."""
+        """Return the weighted terms of the generator in this step's stage."""
+        terms = self._terms(model, batch)
+        return {name: term for name, term in terms.items() if name != "discriminator"}
+
+    def _terms(self, model: nn.Module, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         out, loss = model(batch["low"], batch["high"]), self.config.loss
         if isinstance(out, torch.Tensor):
             return pixel_terms(out, batch["high"], loss)
