@@ -36,7 +36,7 @@ class Reporter:
         self._rank = rank
         self._step_started = time.perf_counter()
 
-    def attempt_started(self, point: RestorePoint) -> None:
+    def attempt_started(self, point: RestorePoint, memory: str) -> None:
         """Tell that all ranks have restored `point` and begin to train."""
         course = self._course
         if self._rank == 0:
@@ -49,6 +49,7 @@ class Reporter:
                     storage=point.storage,
                     generation=course.generation,
                     lr_scale=course.lr_scale,
+                    memory=memory,
                     dataset_size=course.size,
                     tier=self._tier,
                 )

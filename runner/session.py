@@ -153,7 +153,7 @@ class Session:
         if self._plan.reset_momentum:
             self._learner.forget_momentum()
         self._batches.seek(course.position, course.skip)
-        self._reporter.attempt_started(point)
+        self._reporter.attempt_started(point, self._vault.plan.sentence)
         self._remember()
         self._reporter.start_clock()
 

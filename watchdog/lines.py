@@ -46,6 +46,7 @@ def attempt_started_line(place: Place, record: AttemptStarted) -> LedgerEntry:
         "generation": record.generation,
         "lr_scale": record.lr_scale,
         "tier": record.tier,
+        "memory": record.memory,
     }
     return place.line(LedgerKind.ATTEMPT_STARTED, about, step=record.restored_step)
 

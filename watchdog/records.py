@@ -133,7 +133,8 @@ class AttemptStarted(Record):
 
     It trains from `restored_step` + 1 (0: from scratch), read from `storage` (None: scratch).
     `dataset_size` is the number of samples of an epoch: what tells the same sample in two epochs.
-    `tier` says how a new attempt came about: regroup, spare, replace or restart.
+    `tier` says how a new attempt came about: regroup, spare, replace or restart. `memory` says in
+    a sentence what its memory checkpoints take, before the first of them.
     """
 
     kind: ClassVar[str] = "attempt_started"
@@ -145,6 +146,7 @@ class AttemptStarted(Record):
     lr_scale: float = 1.0
     dataset_size: int | None = None
     tier: str | None = None
+    memory: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

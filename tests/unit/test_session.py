@@ -23,6 +23,7 @@ from watchdog.errors import RollbackFailed
 from watchdog.records import (
     Action,
     AttemptStarted,
+    CheckpointFailed,
     CheckpointSaved,
     EvalReport,
     LrChanged,
@@ -250,3 +251,42 @@ def test_a_nan_drill_is_skipped_by_the_reflex_and_reported(tmp_path: Path) -> No
     assert bad == [10, 11]
     assert [r.step for r in steps(channel) if not r.is_applied] == [10, 11]
     assert all(r.is_finite for r in channel.records if isinstance(r, CheckpointSaved))
+
+
+def test_a_state_too_large_for_memory_is_left_to_storage_and_training_goes_on(
+    tmp_path: Path, untouched: tuple[Session, ScriptedChannel]
+) -> None:
+    plain = spec(60)
+    room = {"memory_limit_gb": 0.0, "every_steps": 8}
+    narrow = plain.model_copy(update={"checkpoints": plain.checkpoints.model_copy(update=room)})
+    channel = ScriptedChannel(Order(order_id=1, kind=OrderKind.ROLLBACK, verdict=VERDICT))
+    session = run(tmp_path, channel, run_spec=narrow)
+    assert session.step == 60
+    [started] = [r for r in channel.records if isinstance(r, AttemptStarted)]
+    assert (started.memory or "").startswith("no memory checkpoints: two and a buffer of 0.0 MiB")
+    saved = [r for r in channel.records if isinstance(r, CheckpointSaved)]
+    assert {r.storage for r in saved} == {Storage.DURABLE}
+    [done] = [r for r in channel.records if isinstance(r, RollbackDone)]
+    assert (done.restored_step, done.storage) == (16, Storage.DURABLE)
+    [first] = [r for r in untouched[1].records if isinstance(r, AttemptStarted)]
+    assert (first.memory or "").startswith("memory checkpoints: 6 every 8 steps")
+
+
+def test_a_damaged_checkpoint_is_passed_over_in_a_rollback(tmp_path: Path) -> None:
+    """Memory holds nothing, the newest trusted checkpoint is damaged: the one before will do."""
+    plain = spec(60)
+    room = {"memory_limit_gb": 0.0, "every_steps": 8, "keep": 9}
+    narrow = plain.model_copy(
+        update={
+            "checkpoints": plain.checkpoints.model_copy(update=room),
+            "drill": "corrupt_checkpoint@step=16",
+        }
+    )
+    channel = ScriptedChannel(Order(order_id=1, kind=OrderKind.ROLLBACK, verdict=VERDICT))
+    run(tmp_path, channel, run_spec=narrow)
+    [done] = [r for r in channel.records if isinstance(r, RollbackDone)]
+    assert (done.restored_step, done.storage) == (8, Storage.DURABLE)
+    failed = [r for r in channel.records if isinstance(r, CheckpointFailed)]
+    assert [(r.step, r.operation) for r in failed] == [(16, "restore")]
+    steps_kept = {path.parent.name for path in tmp_path.rglob("manifest.json")}
+    assert "step_00000008" in steps_kept
