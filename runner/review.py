@@ -225,8 +225,12 @@ def _many_terms(s: Settings) -> tuple[str, str] | None:
 # -- validation, patience, checkpoints -------------------------------------------------------
 
 
+#: Chosen: a trend takes three points.
+_LEAST_VALIDATIONS = 3
+
+
 def _validations(s: Settings) -> tuple[str, str] | None:
-    if s.validations >= 5:
+    if s.validations >= _LEAST_VALIDATIONS:
         return None
     train = s.spec.train
     return (
@@ -237,9 +241,13 @@ def _validations(s: Settings) -> tuple[str, str] | None:
 
 
 def _patience(s: Settings) -> tuple[str, str] | None:
+    follows = s.spec.train.schedule == "reduce_on_plateau"
     for name, value in s.values().items():
+        if name.startswith("train.reduce_on_plateau.") and not follows:
+            continue
         leaf = name.rsplit(".", 1)[-1]
-        if "patience" in leaf and isinstance(value, int) and value >= s.validations:
+        is_patience = "patience" in leaf or leaf == "early_stopping"
+        if is_patience and isinstance(value, int) and value >= s.validations:
             return (
                 f"{name}={value} is as long as the run, which has {s.validations} validations: it "
                 "never acts",

@@ -102,6 +102,17 @@ def test_validation_and_patience_are_judged_by_their_names() -> None:
     assert "patience" not in said(Terms(patience=9))
 
 
+def test_the_patience_of_the_loop_counts_where_it_is_followed() -> None:
+    few = {"max_steps": 1000, "eval_every_steps": 300}
+    assert "patience" not in said(Terms(patience=1), **few)
+    assert (
+        "reduce_on_plateau"
+        in said(Terms(patience=1), schedule="reduce_on_plateau", **few)["patience"]
+    )
+    assert "train.early_stopping=10" in said(early_stopping=10)["patience"]
+    assert "patience" not in said(early_stopping=9)
+
+
 def test_sizes_are_compared_where_they_are_known() -> None:
     assert "batch and set" in said(size=4)
     assert "batch and set" not in said(size=8)
