@@ -97,7 +97,7 @@ def _pattern(pattern: int, side: int, rng: np.random.Generator) -> npt.NDArray[n
     turn, period = rng.uniform(0, math.pi), side * rng.uniform(0.055, 0.07)
     y, x = np.mgrid[:side, :side] * 2 * math.pi / period
     u, v = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
-    dark = (
+    dark: npt.NDArray[np.float64] = (
         np.zeros_like(u),  # plain
         np.sin(u),  # stripes
         np.sin(u / 2.5),  # broad stripes
@@ -105,7 +105,7 @@ def _pattern(pattern: int, side: int, rng: np.random.Generator) -> npt.NDArray[n
         np.sin(u / 2) * np.sin(v / 2),  # checks
         np.maximum(np.sin(u), np.sin(v)) - 0.8,  # a grid
     )[pattern]
-    return (dark > 0).astype(np.float64)
+    return np.asarray(dark > 0, np.float64)
 
 
 def _outline(side: int, rng: np.random.Generator) -> list[tuple[float, float]]:
