@@ -1,8 +1,9 @@
 """Writes checkpoints behind the training's back: durable ones to storage, copies to the watchdog.
 
-One thread, one job at a time. A checkpoint that is due while the last is still being written is
-passed over and counted, so a slow disk costs checkpoints, never steps. Storage that refuses is said
-once, and once more when it takes checkpoints again; a full one first loses what need not be kept.
+One thread for storage and one for copies, one job at a time each, so that a slow disk holds no copy
+up. What is due while the last is still under way is passed over and counted: that costs
+checkpoints, never steps. Storage that refuses is said once, and once more when it takes checkpoints
+again; a full one first loses what need not be kept.
 
 Runs in: worker.
 """
@@ -58,6 +59,34 @@ class SaveHooks:
 NO_HOOKS = SaveHooks(lambda step: None, lambda step, folder: None)
 
 
+class _Lane:
+    """A thread that does one job after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self.is_busy = False
+
+    def put(self, job: Callable[[], None]) -> None:
+        self._jobs.put(job)
+
+    def drain(self) -> None:
+        self._jobs.join()
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            finally:
+                self._jobs.task_done()
+        self._jobs.task_done()
+
+
 class CheckpointWriter:
     """One rank's writer. `send` takes the records that say what became of each checkpoint.
 
@@ -86,24 +115,21 @@ class CheckpointWriter:
         self._rank = rank
         self._of = of
         self._hooks = hooks
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._busy = {"durable": False, "hold": False}
         self._held: tuple[int, ...] | None = None
         self._refused = 0
         self.passed_over = 0
         if rank == 0:
             self._sweep()
-        self._thread = threading.Thread(target=self._run, name="checkpoint-writer", daemon=True)
-        self._thread.start()
+        self._durable, self._copies = _Lane("checkpoint-writer"), _Lane("checkpoint-copies")
 
     @property
     def is_saving(self) -> bool:
         """Whether a durable checkpoint is still being written."""
-        return self._busy["durable"]
+        return self._durable.is_busy
 
     def save(self, checkpoint: MemoryCheckpoint, extra: Mapping[str, Any]) -> None:
         """Write the checkpoint to storage soon."""
-        self._start("durable", [checkpoint], lambda: self._save(checkpoint, extra))
+        self._start(self._durable, [checkpoint], lambda: self._save(checkpoint, extra))
 
     def save_now(self, checkpoint: MemoryCheckpoint, extra: Mapping[str, Any]) -> None:
         """Write the checkpoint to storage and return when it is there, or was refused."""
@@ -112,7 +138,7 @@ class CheckpointWriter:
 
     def hold(self, checkpoints: Sequence[MemoryCheckpoint], keep: int) -> None:
         """Give the watchdog copies that outlive this process, soon; it has room for `keep`."""
-        self._start("hold", checkpoints, lambda: self._hold(checkpoints, keep))
+        self._start(self._copies, checkpoints, lambda: self._hold(checkpoints, keep))
 
     def lost(self, steps: Sequence[int], keep: int) -> tuple[int, ...]:
         """Return those of the newest `keep` of `steps` that the watchdog has no copy of any more.
@@ -129,12 +155,13 @@ class CheckpointWriter:
 
     def drain(self) -> None:
         """Return when everything accepted so far is written."""
-        self._jobs.join()
+        self._durable.drain()
+        self._copies.drain()
 
     def close(self) -> None:
-        """Finish what was accepted and end the thread."""
-        self._jobs.put(None)
-        self._thread.join()
+        """Finish what was accepted and end the threads."""
+        self._durable.close()
+        self._copies.close()
 
     def forget_after(self, step: int) -> None:
         """Have the copies after `step` let go of, soon: a rollback has superseded them."""
@@ -146,21 +173,22 @@ class CheckpointWriter:
                 _log.info("superseded copies are not dropped: %s", error)
 
         self._held = None
-        self._jobs.put(forget)
+        self._copies.put(forget)
 
     def settle_trust(self) -> None:
         """Bring the manifests up to date with the watchdog's judgement; at an attempt's end."""
         self._retire(self._keep)
 
     def _start(
-        self, what: str, checkpoints: Sequence[MemoryCheckpoint], job: Callable[[], None]
+        self, lane: _Lane, checkpoints: Sequence[MemoryCheckpoint], job: Callable[[], None]
     ) -> None:
-        if self._busy[what]:
+        if lane.is_busy:
             self.passed_over += 1
             newest = max(checkpoint.info.step for checkpoint in checkpoints)
-            _log.info("the %s copy of step %d was passed over", what, newest)
+            where = "storage" if lane is self._durable else "outside"
+            _log.info("step %d goes not to %s: an earlier one is on its way", newest, where)
             return
-        self._busy[what] = True
+        lane.is_busy = True
         for checkpoint in checkpoints:
             checkpoint.users += 1
 
@@ -170,17 +198,9 @@ class CheckpointWriter:
             finally:
                 for checkpoint in checkpoints:
                     checkpoint.users -= 1
-                self._busy[what] = False
+                lane.is_busy = False
 
-        self._jobs.put(run)
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            finally:
-                self._jobs.task_done()
-        self._jobs.task_done()
+        lane.put(run)
 
     def _save(self, checkpoint: MemoryCheckpoint, extra: Mapping[str, Any]) -> None:
         info, started = checkpoint.info, time.monotonic()

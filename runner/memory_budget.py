@@ -1,8 +1,9 @@
 """How many memory checkpoints fit, said before the first of them is taken.
 
-A rank's ring takes `keep` states and one more, because a state that is being written out may not
-be overwritten. When that is more than the node has room for, fewer are kept, further apart, so that
-they reach as far back; when not even two fit, none are kept, and durable checkpoints do it all.
+A rank's ring takes `keep` states and two more, because a state that is being written out or handed
+over may not be overwritten. When that is more than the node has room for, fewer are kept, further
+apart, so that they reach as far back; when not even two fit, none are kept, and durable
+checkpoints do it all.
 
 Runs in: anywhere (pure).
 """
@@ -15,6 +16,8 @@ from dataclasses import dataclass, replace
 AVAILABLE_SHARE = 0.5
 #: Least number of memory checkpoints that are of use: one becoming trusted, one that is.
 _LEAST_KEEP = 2
+#: States under way at the same time: one to storage, one to the watchdog.
+_BUFFERS = 2
 _MIB = 2**20
 #: Tensors of a parameter's size that an optimizer keeps for it, once it has taken a step.
 _STATE_COPIES = {"SGD": 1, "Adagrad": 1, "RMSprop": 1, "Lion": 1, "Adafactor": 1, "Muon": 1}
@@ -64,15 +67,15 @@ def plan_memory(
 
     `copy_bytes` is the size of one copy outside, with the shares of all ranks.
     """
-    fitting = room.limit_bytes // max(1, state_bytes * ranks_on_node) - 1
+    fitting = room.limit_bytes // max(1, state_bytes * ranks_on_node) - _BUFFERS
     outside = min(keep, copy_room_bytes // copy_bytes) if copy_bytes else 0
     if fitting < _LEAST_KEEP:
-        wanted = state_bytes * ranks_on_node * (_LEAST_KEEP + 1)
+        wanted = state_bytes * ranks_on_node * (_LEAST_KEEP + _BUFFERS)
         return MemoryPlan(
             0,
             every_steps,
             0,
-            f"no memory checkpoints: two and a buffer of {_mib(state_bytes)} for each of "
+            f"no memory checkpoints: two and two buffers of {_mib(state_bytes)} for each of "
             f"{ranks_on_node} ranks take {_mib(wanted)} on this node, which has room for "
             f"{_mib(room.limit_bytes)} ({room.reason}); durable checkpoints alone, and a step "
             "that writes one waits for it",
@@ -81,10 +84,10 @@ def plan_memory(
     kept = min(keep, fitting)
     spread = -(-keep * every_steps // kept)
     outside = min(outside, kept)
-    total = state_bytes * ranks_on_node * (kept + 1)
+    total = state_bytes * ranks_on_node * (kept + _BUFFERS)
     sentence = (
-        f"memory checkpoints: {kept} every {spread} steps, {_mib(state_bytes)} each; with a buffer "
-        f"and {ranks_on_node} ranks {_mib(total)} on this node, which has room for "
+        f"memory checkpoints: {kept} every {spread} steps, {_mib(state_bytes)} each; with two "
+        f"buffers and {ranks_on_node} ranks {_mib(total)} on this node, which has room for "
         f"{_mib(room.limit_bytes)} ({room.reason})"
     )
     if kept < keep:

@@ -162,7 +162,7 @@ class Vault:
         if self._writer is not None and self._channel.keeps_copies and keep:
             again = [self._memory.get(s) for s in self._writer.lost(self.memory_steps(), keep)]
             older = [c for c in again if c is not None and c is not checkpoint]
-            self._writer.hold([*older, checkpoint], keep)
+            self._writer.hold([*older[-1:], checkpoint], keep)  # one more each time
 
     def write(self, state: TrainState, info: StateInfo, extra: Mapping[str, Any]) -> None:
         """Write the state to storage: soon, from memory, or at once where memory holds none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,17 @@ def test_superseded_copies_are_dropped(rig: Rig) -> None:
     rig.writer.forget_after(8)
     rig.writer.drain()
     assert rig.channel.copies.steps() == (8,)
+
+
+def test_slow_storage_holds_no_copy_up(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "c")
+    is_held = threading.Event()
+    rig.writer._hooks = SaveHooks(lambda step: is_held.wait(30) and None, lambda step, path: None)
+    rig.writer.save(checkpoint(8), {})
+    rig.writer.hold([checkpoint(8)], 6)
+    rig.writer._copies.drain()
+    assert rig.channel.copies.steps() == (8,)
+    assert rig.writer.is_saving
+    is_held.set()
+    rig.writer.drain()
+    assert rig.store.steps() == (8,)

@@ -31,15 +31,15 @@ def plan(room_mib: int, *, ranks: int = 1, copy_room_mib: int = 0) -> MemoryPlan
 
 
 def test_what_fits_is_kept_as_asked() -> None:
-    fits = plan(70)
+    fits = plan(80)
     assert (fits.keep, fits.every_steps, fits.is_reduced) == (6, 8, False)
     assert "6 every 8 steps, 10.0 MiB each" in fits.sentence
-    assert "70.0 MiB on this node" in fits.sentence
+    assert "80.0 MiB on this node" in fits.sentence
 
 
 @pytest.mark.parametrize(
     ("room_mib", "ranks", "keep", "every_steps"),
-    [(69, 1, 5, 10), (40, 1, 3, 16), (30, 1, 2, 24), (80, 2, 3, 16)],
+    [(79, 1, 5, 10), (50, 1, 3, 16), (40, 1, 2, 24), (100, 2, 3, 16)],
 )
 def test_fewer_are_kept_further_apart_and_reach_as_far_back(
     room_mib: int, ranks: int, keep: int, every_steps: int
@@ -51,7 +51,7 @@ def test_fewer_are_kept_further_apart_and_reach_as_far_back(
     assert "6 every 8 were asked for" in reduced.sentence
 
 
-@pytest.mark.parametrize(("room_mib", "ranks"), [(29, 1), (59, 2), (0, 1)])
+@pytest.mark.parametrize(("room_mib", "ranks"), [(39, 1), (79, 2), (0, 1)])
 def test_a_state_too_large_is_left_to_durable_checkpoints(room_mib: int, ranks: int) -> None:
     none = plan(room_mib, ranks=ranks)
     assert (none.keep, none.outside_keep, none.is_reduced) == (0, 0, True)
@@ -59,14 +59,14 @@ def test_a_state_too_large_is_left_to_durable_checkpoints(room_mib: int, ranks: 
 
 
 def test_copies_outside_are_bounded_by_the_object_store() -> None:
-    assert plan(70, copy_room_mib=256).outside_keep == 6
-    assert plan(70, copy_room_mib=25).outside_keep == 2
-    assert plan(70, copy_room_mib=9).outside_keep == 0
-    assert plan(70).outside_keep == 0
+    assert plan(80, copy_room_mib=256).outside_keep == 6
+    assert plan(80, copy_room_mib=25).outside_keep == 2
+    assert plan(80, copy_room_mib=9).outside_keep == 0
+    assert plan(80).outside_keep == 0
 
 
 def test_the_ranks_follow_the_one_with_the_least_room() -> None:
-    wide, narrow = plan(70, copy_room_mib=25), plan(40, copy_room_mib=256)
+    wide, narrow = plan(80, copy_room_mib=25), plan(50, copy_room_mib=256)
     agreed = agree([wide, narrow])
     assert (agreed.keep, agreed.every_steps, agreed.outside_keep) == (3, 16, 2)
     assert agree([wide, plan(0)]).keep == 0

@@ -263,7 +263,9 @@ def test_a_state_too_large_for_memory_is_left_to_storage_and_training_goes_on(
     session = run(tmp_path, channel, run_spec=narrow)
     assert session.step == 60
     [started] = [r for r in channel.records if isinstance(r, AttemptStarted)]
-    assert (started.memory or "").startswith("no memory checkpoints: two and a buffer of 0.0 MiB")
+    assert (started.memory or "").startswith(
+        "no memory checkpoints: two and two buffers of 0.0 MiB"
+    )
     saved = [r for r in channel.records if isinstance(r, CheckpointSaved)]
     assert {r.storage for r in saved} == {Storage.DURABLE}
     [done] = [r for r in channel.records if isinstance(r, RollbackDone)]
