@@ -115,7 +115,6 @@ class Signals:
         self._fitted = 0
         self._seen_steps = 0
         self._wandered = 0
-        self._newest_wander: float | None = None
         self._last_lr: float | None = None
         self._last_loss: float | None = None
 
@@ -177,7 +176,6 @@ class Signals:
     def freeze(self, onset_step: int) -> None:
         """Stop learning: the losses from `onset_step` on are under suspicion."""
         if self.excursion is None:
-            self._newest_wander = None
             self._healthy.extend(point for point in self.gap if point[0] < onset_step)
             self._refit()
             self.excursion = deque(
@@ -189,8 +187,7 @@ class Signals:
     def thaw(self) -> None:
         """Go on learning after a suspicion that came to nothing; its losses are left out."""
         self._note_wander(self.excursion or ())
-        self.excursion = None
-        self.gap.clear()
+        self._drop_excursion()
 
     def relearn(self, step: int) -> None:
         """Start the picture of a healthy run anew after `step`: it has changed for good."""
@@ -292,14 +289,13 @@ class Signals:
 
     def _drop_excursion(self) -> None:
         self.excursion = None
-        self._newest_wander = None
         self.gap.clear()
 
     def _note_wander(self, points: Sequence[tuple[int, float]]) -> None:
         """Remember how far healthy losses stray together; a suspicion that healed is healthy.
 
-        A stray counts once the next gap's worth of losses raised no suspicion either: it may be the
-        beginning of a shift, which must not make itself usual.
+        The beginning of a shift may be among them and hides small ones. Counting a stray only once
+        the next gap's worth of losses raised no suspicion doubled the acts on healthy logs.
         """
         baseline, size = self.baseline, self._config.gap_steps
         if baseline is None or len(points) < size:
@@ -308,10 +304,9 @@ class Signals:
         listed = list(points)
         chunks = [listed[i : i + size] for i in range(0, len(listed) - size + 1, size)]
         worst = max(level([baseline.excess(x, at) for at, x in chunk], 2.0) for chunk in chunks)
-        if self._newest_wander is not None:
-            self.wander.append(self._newest_wander)
+        if math.isfinite(worst):
+            self.wander.append(worst)
             self.strays = sorted(self.wander)
-        self._newest_wander = worst if math.isfinite(worst) else None
 
     def _observe_lr(self, judged: JudgedStep) -> None:
         lr = judged.lr

@@ -153,11 +153,3 @@ def test_rolled_back_excursion_is_not_how_far_a_healthy_run_strays() -> None:
     signals.rewind(120, lr_scale=0.5)
     wavering(signals, range(121, 241))
     assert max(signals.wander) < 5
-
-
-def test_beginning_of_a_shift_does_not_make_itself_usual() -> None:
-    signals = Signals(SignalsConfig())
-    wavering(signals, range(1, 241))
-    usual = max(signals.wander)
-    wavering(signals, range(241, 265), rise=0.05)
-    assert max(signals.wander) == usual
