@@ -56,6 +56,7 @@ class Service:
         self._lock = threading.Lock()
         self._core = Core(config)
         self._is_stopping = False
+        self._is_closed = False
         self._ticked_t_s: float | None = None
         self._beats = 0
         self._trace = TraceWriter(trace)
@@ -68,6 +69,8 @@ class Service:
         A later order has a higher id.
         """
         with self._lock:
+            if self._is_closed:  # the last words of a thread that outlived the run
+                return None
             self._observe(records)
             return self._order()
 
@@ -131,6 +134,7 @@ class Service:
     def close(self) -> None:
         """Close the files."""
         with self._lock:
+            self._is_closed = True
             self._trace.close()
             self._ledger.close()
 

@@ -167,3 +167,21 @@ def test_second_spike_that_stays_up_is_acted_on_in_its_own_patience() -> None:
     (verdict,) = verdicts_of(judge([*calm(100), *healing()[:20], *high(40)]))
     assert verdict.onset_step == 101
     assert verdict.step - 120 < 34
+
+
+def test_rise_by_next_to_nothing_of_what_was_learned_is_told_and_never_acted_on() -> None:
+    converged = noisy(3e-5, 0.01, seed=5, tail=0.02)
+    losses: list[float | None] = [0.69 * 0.97**step for step in range(330)]
+    losses += [converged(0, step) for step in range(100)]
+    losses += [converged(0, 500 + step) * 10 for step in range(300)]
+    out = judge(losses, SPIKE_ONLY)
+    assert lines_of(out, "suspect")
+    assert verdicts_of(out) == []
+
+
+def test_the_same_rise_is_acted_on_where_it_is_a_part_of_what_was_learned() -> None:
+    converged = noisy(3e-5, 0.01, seed=5, tail=0.02)
+    losses: list[float | None] = [0.01 * 0.97**step for step in range(190)]
+    losses += [converged(0, step) for step in range(100)]
+    losses += [converged(0, 500 + step) * 10 for step in range(300)]
+    assert verdicts_of(judge(losses, SPIKE_ONLY))

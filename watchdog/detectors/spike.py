@@ -91,6 +91,13 @@ class Config(DetectorConfig):
     max_patience: int = Field(
         8, ge=1, le=16, description="Patiences that a loss on its way back gets at most."
     )
+    negligible_ratio: float = Field(
+        0.0005,
+        ge=0,
+        lt=1,
+        description="A rise by less than this share of what the loss fell since the run began is "
+        "told and never acted on.",
+    )
     recover_steps: int = Field(
         5, ge=1, le=64, description="Newest losses whose median must be in the band again."
     )
@@ -198,10 +205,25 @@ def _follow(
     is_stuck = _is_stuck(excesses, limit, config)
     if is_stuck and is_improving_since(signals.validations, losses[0][0]):
         return None
-    rung = Level.INCIDENT if is_stuck else Level.SUSPECT
     typical = (losses[-1][0], median([loss for _, loss in losses[-config.recover_steps :]]))
+    is_act = is_stuck and not _is_negligible(signals, typical, baseline, config)
+    rung = Level.INCIDENT if is_act else Level.SUSPECT
     sigmas = min(limit, config.band_sigmas)
     return _finding(rung, losses[0][0], typical, baseline, sigmas, config)
+
+
+def _is_negligible(
+    signals: Signals, point: tuple[int, float], baseline: Baseline, config: Config
+) -> bool:
+    """Whether the loss rose by next to nothing of what was learned since the run began.
+
+    A run that has converged to a loss of 3e-5 strays to 3e-4 and nobody would stop it, though on
+    the scale of its own noise that is far.
+    """
+    step, loss = point
+    forecast = baseline.forecast(step)
+    learned = median(signals.start) - forecast if signals.start else 0.0
+    return loss - forecast < config.negligible_ratio * learned
 
 
 def _is_back(excesses: Sequence[float], limit: float, config: Config) -> bool:

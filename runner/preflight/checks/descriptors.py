@@ -14,8 +14,8 @@ from runner.preflight.findings import Finding, passed, warned
 ORDER = 12
 TITLE = "open files"
 
-#: Ray, the logs and the libraries of one worker. Chosen: twice the 230 open files that a worker
-#: process of the template job was seen with.
+#: Ray, the logs and the libraries of one worker. Chosen: room for a few hundred libraries,
+#: sockets and logs; not measured.
 _A_WORKER = 512
 #: Pipes and queues of one loader process, seen from its worker.
 _A_LOADER = 16
