@@ -190,8 +190,11 @@ class Signals:
         self._drop_excursion()
 
     def relearn(self, step: int) -> None:
-        """Start the picture of a healthy run anew after `step`: it has changed for good."""
-        self._drop_excursion()
+        """Start the picture of a healthy run anew after `step`: it has changed for good.
+
+        Nothing was done about it, so how far it strayed is how this run strays.
+        """
+        self.thaw()
         self._healthy.clear()
         self.finiteness.clear()
         self.repeats.clear()
