@@ -22,7 +22,7 @@ ORDER = 60
 TITLE = "speed"
 
 _LIMIT_S = 5.0
-#: Starting Ray, the workers and the watchdog. Chosen: about what it takes on two cores; 0 in process.
+#: Starting Ray, the workers and the watchdog. Chosen: about what two cores take; 0 in process.
 _START_S = 10.0
 #: Chosen: a guess at what a quiet and a busy machine make of the estimate; not measured.
 _BEST, _WORST = 0.8, 1.6
