@@ -73,11 +73,11 @@ type: $(STAMP) ## types, strictly
 	$(PY) -m mypy
 
 test: $(STAMP) test-fast ## the whole suite that needs no GPU
-	$(PY) -m pytest -m "(ray or server) and not gpu"
+	$(PY) -m pytest -m "(ray or server or group) and not gpu"
 
 # Tests of clusters and servers stay apart: they share ports and clocks, and want the machine alone.
-test-fast: $(STAMP) ## the tests without Ray clusters and servers, on all cores, under a minute
-	$(PY) -m pytest -m "not ray and not gpu and not server" -n auto --dist loadfile
+test-fast: $(STAMP) ## the tests without clusters, servers and process groups, on all cores
+	$(PY) -m pytest -m "not ray and not gpu and not server and not group" -n auto --dist loadfile
 
 test-ray: $(STAMP) ## the tests on local Ray clusters
 	$(PY) -m pytest -m ray

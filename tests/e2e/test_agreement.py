@@ -11,6 +11,8 @@ import torch.multiprocessing as mp
 
 from tests.e2e.gloo_pair import serve
 
+pytestmark = pytest.mark.group
+
 
 class Pair:
     """Two processes that play one scenario after another."""

@@ -15,6 +15,8 @@ from runner.sharded_checkpoints import load_whole
 from tests.e2e.fsdp_pair import STEPS, Scene, Told, digest, run_scenes
 from watchdog.records import Storage
 
+pytestmark = pytest.mark.group
+
 FRESH = RestorePoint(0, None)
 
 

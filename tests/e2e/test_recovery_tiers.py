@@ -14,6 +14,8 @@ from watchdog.tiers import RecoveryConfig
 
 Results = list[tuple[int, str]]
 
+pytestmark = pytest.mark.group
+
 
 class Crew:
     """Three worker processes: two ranks and a spare."""
