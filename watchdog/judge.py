@@ -176,6 +176,7 @@ class Judge:
         """Forget the steps beyond `restored_step`, and what was suspected of them."""
         suspicion, self.suspicion = self.suspicion, None
         self._restored_step = restored_step
+        self.trust.rewound()
         self._assembler.restart(restored_step, world_size)
         self.signals.rewind(restored_step, self.interventions.lr_scale)
         if world_size is not None:

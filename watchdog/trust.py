@@ -9,6 +9,7 @@ Runs in: anywhere (pure).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,6 +67,7 @@ class TrustBook:
         self._clean_steps = config.clean_steps
         self._checkpoints: dict[tuple[Storage, int], Checkpoint] = {}
         self._waiting: list[Checkpoint] = []
+        self._newest_clean: deque[int] = deque(maxlen=config.clean_steps)
 
     def has(self, record: CheckpointSaved) -> bool:
         """Whether this very checkpoint is known already: a report may arrive twice."""
@@ -78,7 +80,9 @@ class TrustBook:
         """Take a new checkpoint in; one of the same place and step before it is replaced.
 
         `onset_step` is that of an open suspicion or incident. A state that was just restored from a
-        trusted checkpoint (`restored_step`), or never trained, is trusted at once.
+        trusted checkpoint (`restored_step`), or never trained, is trusted at once. So is one that
+        is heard of late, when the clean steps after it have been judged already: a watchdog that
+        was away is told of them first.
         """
         is_known_good = record.step == restored_step and (
             record.step == 0 or record.step in self.steps(Trust.TRUSTED)
@@ -94,13 +98,15 @@ class TrustBook:
         self._bound(record.storage)
         if not record.is_finite or (onset_step is not None and record.step >= onset_step):
             return self._move(checkpoint, Trust.TAINTED)
-        if is_known_good:
+        checkpoint.clean_steps = sum(step > record.step for step in self._newest_clean)
+        if is_known_good or checkpoint.clean_steps >= self._clean_steps:
             return self._move(checkpoint, Trust.TRUSTED)
         self._waiting.append(checkpoint)
         return []
 
     def clean_step(self, step: int) -> list[Checkpoint]:
         """Count a clean step for the candidates older than it."""
+        self._newest_clean.append(step)
         if not self._waiting:
             return []
         changed = []
@@ -112,8 +118,13 @@ class TrustBook:
 
     def bad_step(self) -> None:
         """Start counting anew: a step was not clean."""
+        self._newest_clean.clear()
         for checkpoint in self._waiting:
             checkpoint.clean_steps = 0
+
+    def rewound(self) -> None:
+        """Forget the clean steps: they were thrown away, or are about to be repeated."""
+        self._newest_clean.clear()
 
     def taint_from(self, onset_step: int) -> list[Checkpoint]:
         """Distrust what was saved at or after the first bad step."""

@@ -213,3 +213,34 @@ def test_retention_never_takes_the_last_trusted_checkpoint(
     trusted = [step for step in ordered if trust[step] == "trusted"]
     assert set(trusted[-1:]) <= left
     assert len(left) <= keep + 1
+
+
+def test_checkpoint_heard_of_after_the_clean_steps_that_followed_it_is_trusted_at_once() -> None:
+    trust = book()
+    for step in range(11, 16):
+        trust.clean_step(step)
+    (trusted,) = trust.saved(checkpoint(10), onset_step=None, restored_step=None)
+    assert (trusted.step, trusted.trust) == (10, Trust.TRUSTED)
+
+
+def test_checkpoint_heard_of_late_counts_only_the_clean_steps_after_it() -> None:
+    trust = book()
+    for step in range(11, 16):
+        trust.clean_step(step)
+    trust.saved(checkpoint(12), onset_step=None, restored_step=None)
+    trust.clean_step(16)
+    assert trust.steps(Trust.TRUSTED) == ()
+    trust.clean_step(17)
+    assert trust.steps(Trust.TRUSTED) == (12,)
+
+
+@pytest.mark.parametrize("forget", [TrustBook.bad_step, TrustBook.rewound])
+def test_clean_steps_before_a_bad_one_or_a_rollback_vouch_for_nothing(
+    forget: Callable[[TrustBook], None],
+) -> None:
+    trust = book()
+    for step in range(11, 16):
+        trust.clean_step(step)
+    forget(trust)
+    trust.saved(checkpoint(10), onset_step=None, restored_step=None)
+    assert trust.steps(Trust.CANDIDATE) == (10,)
