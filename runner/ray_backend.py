@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from runner.backend import AttemptResult, outcome_of
+from runner.channel import ChannelDown
 from runner.job import Job
 from runner.local_backend import to_result
 from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_config
+from runner.room import RoomWatch, await_room
 from runner.spec import worker_bounds
 from runner.watchdog_link import Watchdog, ray_channel, remote_watchdog, roll_line
 from runner.worker import AttemptReturn, Seat, Worker
@@ -49,6 +53,7 @@ class RayBackend:
         self._run_dir = run_dir
         self._checkpoints = checkpoints
         self._actor: Any = None
+        self._is_stopping: Callable[[], bool] = lambda: False
         low, high = worker_bounds(job.spec.workers)
         recovery = job.spec.recovery
         self._is_replaceable = (
@@ -99,13 +104,24 @@ class RayBackend:
         return {"num_cpus": max(os.cpu_count() or 1, wanted), "object_store_memory": 512 * 2**20}
 
     def run_group(self, group: int) -> AttemptResult:
-        """Run one worker group as a Ray Train job to its end."""
+        """Run one worker group as a Ray Train job to its end.
+
+        It keeps its number of workers. Of an elastic range it takes what fits; when more would fit
+        it is stopped with a checkpoint, and the next group is larger.
+        """
         use_gpu = self._uses_gpu()
-        low, high = worker_bounds(self._job.spec.workers)
+        low, high = bounds = worker_bounds(self._job.spec.workers)
         spares = self._job.spec.recovery.spares if self._is_replaceable else 0
         resources = {"CPU": self._job.spec.cpus_per_worker}
         if use_gpu:
             resources["GPU"] = 1
+        watch: RoomWatch | None = None
+        if low < high:
+            size = await_room(bounds, resources, self._is_stopping)
+            if size.workers is None:
+                return AttemptResult(Outcome.WORKER_DIED, error=size.reason, is_node_lost=True)
+            low = size.workers
+            watch = RoomWatch(bounds, resources, low, remote_watchdog(self._actor).request_stop)
         trainer = DataParallelTrainer(
             _train_loop,
             train_loop_config={
@@ -119,7 +135,7 @@ class RayBackend:
                 "log": str(self._run_dir / "logs" / f"attempt_{group}"),
             },
             scaling_config=ScalingConfig(
-                num_workers=low + spares if low == high else (low, high),
+                num_workers=low + spares,
                 use_gpu=use_gpu,
                 resources_per_worker=resources,
             ),
@@ -131,7 +147,10 @@ class RayBackend:
                 callbacks=[Turnstile(self._run_id, group)] if self._is_replaceable else [],
             ),
         )
-        return _fit_beside(trainer)
+        result = _fit_beside(trainer, watch.look if watch is not None else lambda: None)
+        if watch is not None and watch.is_growing and result.outcome is Outcome.STOPPED:
+            return replace(result, outcome=Outcome.RESIZED)
+        return result
 
     def _uses_gpu(self) -> bool:
         wanted = self._job.spec.gpus_per_worker
@@ -146,13 +165,20 @@ class RayBackend:
         ray.shutdown()
 
 
-def _fit_beside(trainer: DataParallelTrainer) -> AttemptResult:
-    """Run `fit` in a thread: in the main one it would take Ctrl-C for itself and abort."""
+def _fit_beside(trainer: DataParallelTrainer, look: Callable[[], None]) -> AttemptResult:
+    """Run `fit` in a thread: in the main one it would take Ctrl-C for itself and abort.
+
+    `look` is called meanwhile, ten times a second; what goes wrong there is no fault of the run.
+    """
     results: list[AttemptResult] = []
     thread = threading.Thread(target=lambda: results.append(_fit(trainer)), name="ray-train-fit")
     thread.start()
     while thread.is_alive():
         thread.join(timeout=0.1)
+        try:
+            look()
+        except (ray.exceptions.RayError, ChannelDown) as error:
+            _log.info("could not look for room: %s", error)
     if not results:
         return AttemptResult(Outcome.EXCEPTION, error="Ray Train's fit ended without a result")
     return results[0]

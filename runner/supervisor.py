@@ -13,7 +13,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from runner.backend import AttemptResult, Backend
@@ -121,6 +121,11 @@ class Supervisor:
             if step is None:
                 step = self._ask(watchdog.snapshot).step
             verdict = self._end_attempt(watchdog, group, result, step)
+            if result.outcome is Outcome.RESIZED and not self._is_stopping():
+                self._phase = move(self._phase, Phase.RESTARTING, "more workers fit")
+                continue
+            if result.outcome is Outcome.RESIZED:
+                result = replace(result, outcome=Outcome.STOPPED)
             if result.outcome in _ENDS:
                 return self._ending(_ENDS[result.outcome], step, verdict, result)
             if verdict.action is Action.HALT:

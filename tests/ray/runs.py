@@ -99,6 +99,19 @@ class Submitted:
             time.sleep(0.05)
         raise AssertionError(f"step {step} did not come in {timeout_s} s")
 
+    def wait_for_attempt(self, attempt: int, timeout_s: float = 90.0) -> None:
+        """Return once the ledger says that `attempt` has started."""
+        ledger = self.folder / "ledger.jsonl"
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            started = [x for x in whole_lines(ledger) if x["kind"] == "attempt_started"]
+            if any(line["attempt"] >= attempt for line in started):
+                return
+            if self.process.poll() is not None:
+                raise AssertionError(f"the run ended early:\n{self.process.communicate()[0]}")
+            time.sleep(0.1)
+        raise AssertionError(f"attempt {attempt} did not start in {timeout_s} s")
+
     def close(self) -> None:
         """Kill what is left of the run's driver; its Ray ends with it."""
         if self.process.poll() is None:
