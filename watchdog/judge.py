@@ -46,6 +46,8 @@ class Judge:
     def __init__(self, config: WatchdogConfig, place: Place) -> None:
         self._place = place
         self._assembler = StepAssembler(config.signals.lag_steps)
+        self._lag_steps = config.signals.lag_steps
+        self._told_step = 0  # the newest step that rank 0 told of
         self._panel = Panel(config)
         self._restored_step: int | None = 0
         self.suspicion: Suspicion | None = None
@@ -67,7 +69,8 @@ class Judge:
         """Take one rank's report in.
 
         A non-finite step is judged at once, before it is complete: after the all-reduce every rank
-        sees the same gradients.
+        sees the same gradients. Not so while rank 0 is far behind: it tells of the checkpoints, and
+        a verdict without them would have nothing to go back to.
         """
         if self.interventions.pending is not None:
             return []
@@ -77,7 +80,9 @@ class Judge:
         self.signals.ranks.note(report)
         if report.rank == 0:
             self.signals.phase_times.step(report.step_s)
-        is_bad_news = self.signals.finiteness.note(report.step, report.is_finite)
+            self._told_step = max(self._told_step, report.step)
+        is_in_time = report.step <= self._told_step + self._lag_steps
+        is_bad_news = is_in_time and self.signals.finiteness.note(report.step, report.is_finite)
         out = self._assess() if is_bad_news else []
         for judged in self._assembler.add(report):
             out += self._judge(judged)
@@ -175,7 +180,7 @@ class Judge:
     def rewind(self, restored_step: int, world_size: int | None = None) -> list[Conclusion]:
         """Forget the steps beyond `restored_step`, and what was suspected of them."""
         suspicion, self.suspicion = self.suspicion, None
-        self._restored_step = restored_step
+        self._restored_step = self._told_step = restored_step
         self.trust.rewound()
         self._assembler.restart(restored_step, world_size)
         self.signals.rewind(restored_step, self.interventions.lr_scale)

@@ -48,6 +48,10 @@ TRANSITIONS: Mapping[Trust, frozenset[Trust]] = {
 _MAX_KEPT: Mapping[Storage, int] = {Storage.MEMORY: 64, Storage.DURABLE: 256}
 
 
+#: Chosen: a watchdog that was away is told of so many steps before it hears of a checkpoint.
+_REMEMBERED_STEPS = 512
+
+
 @dataclass(slots=True)
 class Checkpoint:
     """One checkpoint. `clean_steps` counts since it was saved; `is_finite` as it was reported."""
@@ -67,7 +71,7 @@ class TrustBook:
         self._clean_steps = config.clean_steps
         self._checkpoints: dict[tuple[Storage, int], Checkpoint] = {}
         self._waiting: list[Checkpoint] = []
-        self._newest_clean: deque[int] = deque(maxlen=config.clean_steps)
+        self._judged: deque[int | None] = deque(maxlen=_REMEMBERED_STEPS)  # None: not clean
 
     def has(self, record: CheckpointSaved) -> bool:
         """Whether this very checkpoint is known already: a report may arrive twice."""
@@ -98,7 +102,7 @@ class TrustBook:
         self._bound(record.storage)
         if not record.is_finite or (onset_step is not None and record.step >= onset_step):
             return self._move(checkpoint, Trust.TAINTED)
-        checkpoint.clean_steps = sum(step > record.step for step in self._newest_clean)
+        checkpoint.clean_steps = self._clean_since(record.step)
         if is_known_good or checkpoint.clean_steps >= self._clean_steps:
             return self._move(checkpoint, Trust.TRUSTED)
         self._waiting.append(checkpoint)
@@ -106,7 +110,7 @@ class TrustBook:
 
     def clean_step(self, step: int) -> list[Checkpoint]:
         """Count a clean step for the candidates older than it."""
-        self._newest_clean.append(step)
+        self._judged.append(step)
         if not self._waiting:
             return []
         changed = []
@@ -118,13 +122,25 @@ class TrustBook:
 
     def bad_step(self) -> None:
         """Start counting anew: a step was not clean."""
-        self._newest_clean.clear()
+        self._judged.append(None)
         for checkpoint in self._waiting:
             checkpoint.clean_steps = 0
 
     def rewound(self) -> None:
-        """Forget the clean steps: they were thrown away, or are about to be repeated."""
-        self._newest_clean.clear()
+        """Forget the judged steps: they were thrown away, or are about to be repeated."""
+        self._judged.clear()
+
+    def _clean_since(self, saved_step: int) -> int:
+        """Return the clean steps in a row after `saved_step`, as many as are needed at most."""
+        count = 0
+        for step in self._judged:
+            if step is None:
+                count = 0
+            elif step > saved_step:
+                count += 1
+                if count >= self._clean_steps:
+                    break
+        return count
 
     def taint_from(self, onset_step: int) -> list[Checkpoint]:
         """Distrust what was saved at or after the first bad step."""

@@ -74,7 +74,11 @@ def submit(runs: Path, run: str, *options: str) -> subprocess.CompletedProcess[s
     command += ["--no-preflight"]
     command += ["--workers", "0", "--runs-dir", str(runs), "--set"]
     return subprocess.run(
-        [*command, "watchdog.port=0 train.max_steps=6000 train.lr=0.001 train.threads=1", *options],
+        [
+            *command,
+            "watchdog.port=0 train.max_steps=12000 train.lr=0.001 train.threads=1",
+            *options,
+        ],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -92,7 +96,9 @@ def test_a_halted_run_pages_once_and_in_time_and_a_healthy_one_never(
         wait_until(lambda: prometheus.query("vector(1)") != [], "Prometheus serves")
         healthy = submit(runs, "healthy")
         assert healthy.returncode == 0, healthy.stderr
-        halted = submit(runs, "halted", "--drill", "exception@step=3000,times=99")
+        # Slow at first: a run that is over before it was scraped once pages nobody.
+        drill = "slow@step=1,factor=30;exception@step=800,times=99"
+        halted = submit(runs, "halted", "--drill", drill)
         assert halted.returncode == 3, halted.stderr
         lines = (runs / "halted" / "ledger.jsonl").read_text().splitlines()
         ended_s = json.loads(lines[-1])["t_s"]

@@ -304,3 +304,25 @@ def test_the_end_of_a_halted_attempt_has_the_reason_of_the_verdict() -> None:
     [halt] = verdicts_of(observe_all(core, [*started(), *steps, ended]))
     assert core.end_verdict == halt
     assert "policy.budgets.nonfinite=0" in halt.reason
+
+
+def test_backlog_of_one_rank_waits_for_rank_0_which_tells_of_the_checkpoints() -> None:
+    core = Core(WatchdogConfig())
+    nan = float("nan")
+
+    def losses(rank: int) -> list[Record]:
+        return [report(s, 1.0 if s < 300 else nan, rank=rank) for s in range(41, 309)]
+
+    first = [r for s in range(1, 41) for r in (report(s, rank=0), report(s, rank=1))]
+    observe_all(core, [*started(world_size=2), *first])
+    assert verdicts_of(observe_all(core, losses(1))) == []
+    told: list[Record] = []
+    for record in losses(0):
+        told.append(record)
+        step = getattr(record, "step", 0)
+        if step % 8 == 0:
+            held = tuple(range(step - 40, step + 1, 8))
+            told.append(checkpoint(step, storage=Storage.MEMORY, held_steps=held))
+    (verdict,) = verdicts_of(observe_all(core, told))
+    assert (verdict.action, verdict.onset_step) == (Action.ROLLBACK, 300)
+    assert 288 in verdict.trusted_steps

@@ -234,13 +234,22 @@ def test_checkpoint_heard_of_late_counts_only_the_clean_steps_after_it() -> None
     assert trust.steps(Trust.TRUSTED) == (12,)
 
 
-@pytest.mark.parametrize("forget", [TrustBook.bad_step, TrustBook.rewound])
-def test_clean_steps_before_a_bad_one_or_a_rollback_vouch_for_nothing(
-    forget: Callable[[TrustBook], None],
-) -> None:
+def test_checkpoint_heard_of_after_a_later_bad_step_is_vouched_for_by_the_clean_ones_between() -> (
+    None
+):
     trust = book()
     for step in range(11, 16):
         trust.clean_step(step)
-    forget(trust)
+    trust.bad_step()
+    trust.saved(checkpoint(10), onset_step=None, restored_step=None)
+    trust.saved(checkpoint(12), onset_step=None, restored_step=None)
+    assert (trust.steps(Trust.TRUSTED), trust.steps(Trust.CANDIDATE)) == ((10,), (12,))
+
+
+def test_clean_steps_before_a_rollback_vouch_for_nothing() -> None:
+    trust = book()
+    for step in range(11, 16):
+        trust.clean_step(step)
+    trust.rewound()
     trust.saved(checkpoint(10), onset_step=None, restored_step=None)
     assert trust.steps(Trust.CANDIDATE) == (10,)
