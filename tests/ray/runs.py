@@ -99,14 +99,14 @@ class Submitted:
             time.sleep(0.05)
         raise AssertionError(f"step {step} did not come in {timeout_s} s")
 
-    def wait_for_attempt(self, attempt: int, timeout_s: float = 90.0) -> None:
-        """Return once the ledger says that `attempt` has started."""
+    def wait_for_attempt(self, attempt: int, timeout_s: float = 90.0) -> dict[str, Any]:
+        """Return the ledger's line of the start of `attempt`, once it has started."""
         ledger = self.folder / "ledger.jsonl"
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            started = [x for x in whole_lines(ledger) if x["kind"] == "attempt_started"]
-            if any(line["attempt"] >= attempt for line in started):
-                return
+            for line in whole_lines(ledger):
+                if line["kind"] == "attempt_started" and line["attempt"] >= attempt:
+                    return line
             if self.process.poll() is not None:
                 raise AssertionError(f"the run ended early:\n{self.process.communicate()[0]}")
             time.sleep(0.1)
