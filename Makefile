@@ -15,7 +15,7 @@ SERVERS := prometheus prometheus-alertmanager
 export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT A B C D NAME FROM
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
-.PHONY: help setup setup-servers submit preflight predict compare resume stop status logs list report replay drills \
+.PHONY: help setup setup-servers submit preflight predict compare resume stop status logs watch list report replay drills \
 	new-job fmt lint type test test-fast test-ray check bench deploy-files monitoring clean
 
 help: ## print this list
@@ -40,6 +40,9 @@ status: $(STAMP) ## what is known of one run: RUN=
 
 logs: $(STAMP) ## output of a run and its ledger in plain words: RUN= [FOLLOW=1]
 	@$(PY) -m runner logs --run "$$RUN" $$([ "$$FOLLOW" != 1 ] || echo --follow) $(RUNS_OPTION)
+
+watch: $(STAMP) ## live view of a run, from any shell; q closes it: RUN=
+	@$(PY) -m runner watch --run "$$RUN" $(RUNS_OPTION)
 
 list: $(STAMP) ## all runs, the latest first
 	@$(PY) -m runner list $(RUNS_OPTION)

@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     simple = (
         ("status", commands.status, "what is known of one run"),
         ("stop", commands.stop, "ask a run to save and stop, and wait for it"),
+        ("watch", commands.watch, "live view of a run: curves, ranks, what happens; q closes it"),
         ("logs", commands.logs, "output of the driver and the workers, ledger in plain words"),
         ("report", commands.report, "write the report of a run again"),
         ("predict", commands.predict, "write what a run's model makes of the job's test data"),

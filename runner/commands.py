@@ -39,6 +39,7 @@ from runner.runs import RunFolder, check_run_name, create_run, find_run, list_ru
 from runner.spec import worker_bounds
 from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
+from runner.watch import watch_run
 from watchdog.errors import RunLocked, SpecError, WatchkeeperError
 
 if TYPE_CHECKING:
@@ -180,6 +181,12 @@ def logs(args: Namespace, clock: Clock) -> int:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     return 0
+
+
+def watch(args: Namespace, clock: Clock) -> int:
+    """Show a run live until it ends; closing the view leaves the run alone."""
+    run = _find(args)
+    return watch_run(run, Console(), clock=clock, is_alive=lambda: is_driven(run))
 
 
 def report(args: Namespace, clock: Clock) -> int:

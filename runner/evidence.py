@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 import yaml
@@ -17,8 +16,9 @@ import yaml
 from runner.curves import CurveBuilder, Curves
 from runner.rank_times import RankTime, RankTimes
 from runner.runs import RunFolder
+from runner.sound_records import sound_record
 from watchdog.goodput import Accountant
-from watchdog.records import AttemptStarted, CheckpointSaved, Record, StepReport, record_from_json
+from watchdog.records import AttemptStarted, CheckpointSaved, StepReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class _Trace:
         self.dataset_size: int | None = None
 
     def observe(self, line: Mapping[str, Any] | None) -> None:
-        record = _record(line)
+        record = sound_record(line)
         if record is None:
             self.bad_lines += 1
             return
@@ -94,44 +94,6 @@ class _Trace:
             self.checkpoints.append(record)
         elif isinstance(record, AttemptStarted) and isinstance(record.dataset_size, int):
             self.dataset_size = record.dataset_size
-
-
-#: What is counted or calculated with below. A record with another type there is taken for torn.
-_WHOLE = ("step", "generation", "attempt", "restored_step")
-_WHOLE_OR_UNKNOWN = ("rank",)
-_REAL = ("t_s",)
-_REAL_OR_UNKNOWN = (
-    "loss",
-    "lr",
-    "grad_norm",
-    "step_s",
-    "data_s",
-    "seconds",
-    "size_bytes",
-    "val_loss",
-    "val_metric",
-)
-
-
-def _record(line: Mapping[str, Any] | None) -> Record | None:
-    if line is None:
-        return None
-    try:
-        record = record_from_json(line)
-    except (KeyError, TypeError, ValueError):
-        return None
-    is_sound = (
-        _are(record, _WHOLE, int)
-        and _are(record, _WHOLE_OR_UNKNOWN, int | None)
-        and _are(record, _REAL, int | float)
-        and _are(record, _REAL_OR_UNKNOWN, int | float | None)
-    )
-    return record if is_sound else None
-
-
-def _are(record: Record, names: tuple[str, ...], kind: type | UnionType) -> bool:
-    """Return whether the fields of these names, where the record has them, are of a kind."""
-    return all(isinstance(getattr(record, name), kind) for name in names if hasattr(record, name))
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any] | None]:

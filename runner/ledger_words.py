@@ -47,7 +47,10 @@ def clock_time(t_s: Any) -> str:
     """Return Unix seconds as UTC date and time to the second, or blanks of the same width."""
     if not isinstance(t_s, int | float):
         return " " * 19
-    return datetime.fromtimestamp(t_s, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(t_s, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # no date of this calendar
+        return " " * 19
 
 
 def _text(value: Any) -> str:

@@ -86,7 +86,7 @@ def read_status(run: RunFolder, *, t_s: float) -> RunStatus:
     latest = latest_records(run.trace)
     result = _read_object(run.result)
     end = counts.end or {}
-    job, max_steps = _job_and_max_steps(run)
+    job, max_steps = job_and_max_steps(run)
     times = [t for t in (counts.last_t_s, latest.last_t_s) if t is not None]
     ended_step = end.get("step") if latest.step is None else latest.step
     return RunStatus(
@@ -191,7 +191,8 @@ def _state(is_alive: bool, counts: LedgerCounts) -> str:
     return "interrupted" if counts.has_started else "pending"
 
 
-def _job_and_max_steps(run: RunFolder) -> tuple[str | None, int | None]:
+def job_and_max_steps(run: RunFolder) -> tuple[str | None, int | None]:
+    """Return what a run's job file says; None for what it does not."""
     try:
         spec = load_yaml(run.job_yaml.read_text(encoding="utf-8"), str(run.job_yaml))
         return spec["name"], spec["train"]["max_steps"]

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from runner.run_status import RunStatus
 
-_COLOURS = {
+#: How a state looks, wherever it is shown.
+STATE_COLOURS = {
     "running": "cyan",
     "finished": "green",
     "stopped": "yellow",
@@ -105,7 +106,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _state(status: RunStatus) -> Text:
-    return Text(status.state, style=_COLOURS.get(status.state, ""))
+    return Text(status.state, style=STATE_COLOURS.get(status.state, ""))
 
 
 def _steps(status: RunStatus) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runner.progress import Mode, Progress, StepRate, progress_for
+from runner.progress import Mode, Progress, progress_for
+from runner.step_rate import StepRate
 from watchdog.records import Cause
 from watchdog.snapshot import Snapshot
 
