@@ -101,6 +101,7 @@ with its files.
 {scale["call_ms_max"]:.0f} |
 | record to verdict on disk, ms: wall, processor | {scale["record_to_verdict_ms"]:.0f}, \
 {scale["record_to_verdict_cpu_ms"]:.0f} |
+| order to each rank after the verdict, bytes | {scale["order_bytes"]} |
 | scrape, ms: wall, processor | {scale["scrape_ms_median"]:.0f}, \
 {scale["scrape_cpu_ms_median"]:.0f} |
 """

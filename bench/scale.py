@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import pickle
 import random
 import statistics
 import tempfile
@@ -75,7 +76,7 @@ def _play(service: Service, port: int, ranks: int, seconds: int) -> dict[str, An
     cpu_s: list[float] = []
     scrapes_ms: list[float] = []
     scrapes_cpu_ms: list[float] = []
-    verdict: tuple[float, float] | None = None
+    verdict: tuple[float, float, int] | None = None
     for second in range(seconds + _BAD_SECONDS):
         reports: list[StepReport] = list(islice(source, ranks))
         if second >= seconds:
@@ -96,6 +97,7 @@ def _play(service: Service, port: int, ranks: int, seconds: int) -> dict[str, An
         "call_ms_max": max(calls_ms),
         "record_to_verdict_ms": verdict[0] if verdict else None,
         "record_to_verdict_cpu_ms": verdict[1] if verdict else None,
+        "order_bytes": verdict[2] if verdict else None,
         "scrape_ms_median": statistics.median(scrapes_ms),
         "scrape_ms_max": max(scrapes_ms),
         "scrape_cpu_ms_median": statistics.median(scrapes_cpu_ms),
@@ -105,16 +107,20 @@ def _play(service: Service, port: int, ranks: int, seconds: int) -> dict[str, An
 
 def _send(
     service: Service, reports: Sequence[Record], calls_ms: list[float]
-) -> tuple[float, float] | None:
-    """Hand the reports over one by one; return wall and processor ms of the call with a verdict."""
-    told: tuple[float, float] | None = None
+) -> tuple[float, float, int] | None:
+    """Hand the reports over one by one; return what is to be known of the call with a verdict.
+
+    That is its wall and processor ms, and the bytes of the order that every rank is now sent.
+    """
+    told: tuple[float, float, int] | None = None
     for report in reports:
         begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
         order = service.exchange([report])
         calls_ms.append((time.perf_counter() - begun_s) * 1e3)
         verdict = order.verdict if order is not None else None
         if told is None and verdict is not None and verdict.action is Action.ROLLBACK:
-            told = calls_ms[-1], (time.process_time() - begun_cpu_s) * 1e3
+            cpu_ms = (time.process_time() - begun_cpu_s) * 1e3
+            told = calls_ms[-1], cpu_ms, len(pickle.dumps(order))
     return told
 
 

@@ -135,7 +135,7 @@ class Core:
             rewarmup_steps=policy.rewarmup_steps if is_set and scale > from_scale else 0,
             min_lr=policy.min_lr,
             micro_batch_scale=interventions.record.micro_batch_scale,
-            skip_samples=tuple(sorted(interventions.record.skip_samples)),
+            skip_samples=interventions.record.skip_samples,
             trusted_steps=trusted,
             distrusted_steps=trust.distrusted_steps(),
             pending_verdict=pending,

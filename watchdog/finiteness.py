@@ -78,6 +78,11 @@ class SampleLog:
         """Return the samples of `steps`, sorted, all ranks together."""
         return tuple(sorted(set().union(*(self._by_step.get(step, ()) for step in steps))))
 
+    def one_of_each(self, steps: tuple[int, ...]) -> tuple[int, ...]:
+        """Return one sample of each of `steps`, sorted: it names the batch to whoever knows it."""
+        known = (self._by_step.get(step) for step in steps)
+        return tuple(sorted({min(samples) for samples in known if samples}))
+
     def truncate(self, step: int) -> None:
         """Forget the steps beyond `step`: they will be consumed anew."""
         kept = bisect.bisect_right(self._steps, step)

@@ -20,7 +20,8 @@ class History:
     `repeats` counts how often in a row the same cause struck again without progress, or with a
     proof that nothing had helped; `last_restored_step` was restored the last time, and `undone`
     reductions of the rate were taken back. `skip_samples` were ordered before; `bad_samples` belong
-    to this incident. `micro_batch_scale` is the multiplier on a forward pass in force.
+    to this incident, and `bad_batches` names each of their batches by one sample.
+    `micro_batch_scale` is the multiplier on a forward pass in force.
     """
 
     verdict_id: int
@@ -36,6 +37,7 @@ class History:
     durable_steps: tuple[int, ...] = ()
     skip_samples: tuple[int, ...] = ()
     bad_samples: tuple[int, ...] = ()
+    bad_batches: tuple[int, ...] = ()
     repeats: int = 0
     undone: int = 0
     micro_batch_scale: float = 1.0

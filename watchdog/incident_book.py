@@ -61,6 +61,7 @@ class IncidentBook:
             bad_until_step=diagnosis.bad_until_step,
             onset_t_s=onset.t_s if onset is not None else self._place.t_s,
             step_s=signals.usual_step_s(diagnosis.onset_step),
+            bad_steps=diagnosis.bad_steps,
             baseline=signals.baseline,
             lr_scale=lr_scale,
         )

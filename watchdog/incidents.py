@@ -61,8 +61,9 @@ class Incident:
     """From the first diagnosis until N clean steps past `bad_until_step`.
 
     `onset_t_s` is when the first bad step was reported, `step_s` the usual time of a step before
-    it (None: unknown); `baseline` is the picture of the healthy run before it. `steps_lost` adds up
-    over all its recoveries: one that strikes again at the same step is the same incident.
+    it (None: unknown), `bad_steps` those whose batches are to blame; `baseline` is the picture of
+    the healthy run before it. `steps_lost` adds up over all its recoveries: one that strikes again
+    at the same step is the same incident.
     `lr_scale` was in force before it, `trials` compare the learning rates that were tried on it.
     """
 
@@ -72,7 +73,8 @@ class Incident:
     bad_until_step: int
     onset_t_s: float
     step_s: float | None
-    baseline: Baseline | None
+    bad_steps: tuple[int, ...] = ()
+    baseline: Baseline | None = None
     lr_scale: float = 1.0
     trials: tuple[Mapping[str, Any], ...] = ()
     is_acted_on: bool = False

@@ -181,7 +181,7 @@ class Interventions:
     def rollback_done(self, record: RollbackDone) -> list[Conclusion]:
         """Note that all ranks went back in place."""
         recovered = self._book.recovered(recovered_in_place(record))
-        self.record.skip_samples |= set(record.skipped_samples)  # the ranks skip whole batches
+        self.record.leave_out(tuple(record.skipped_samples))  # the ranks skip whole batches
         self._hard_batches.rolled_back(record.skipped_samples)
         if self.pending is not None:
             self._restored(self.pending, record.restored_step)
@@ -246,6 +246,8 @@ class Interventions:
             self.is_end_ordered = is_unheard
             return self._order(verdict)
         self.is_end_ordered = is_unheard
+        if verdict.skip_samples:
+            self.record.leave_out(history.bad_samples)
         if ladder.is_charged(diagnosis.cause, history):
             self.record.budget.charge(diagnosis.cause)
         if ladder.is_probing(diagnosis, history, policy):

@@ -73,6 +73,9 @@ class Judge:
         a verdict without them would have nothing to go back to.
         """
         if self.interventions.pending is not None:
+            incident = self.interventions.incident
+            if incident is not None and report.step in incident.bad_steps:
+                self.signals.samples.note(report)  # should the ranks die before they obey
             return []
         if report.loss is not None and self.signals.is_validation_only:
             self.signals.begin_training()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
+import numpy as np
+
 from watchdog.baseline import median
 from watchdog.records import StepReport
 
@@ -75,45 +77,63 @@ class RankPace:
     """The newest step times of each rank, in seconds; bounded by the number of ranks."""
 
     def __init__(self) -> None:
-        self._step_s: dict[int, deque[float]] = {}
-        self._data_s: dict[int, deque[float]] = {}
-        self._own_s: dict[int, deque[float]] = {}
+        self.clear()
 
     def note(self, report: StepReport) -> None:
         """Remember the times of a report."""
-        _append(self._step_s, report.rank, report.step_s)
-        _append(self._data_s, report.rank, report.data_s)
-        _append(self._own_s, report.rank, report.own_s)
+        self._step_s.add(report.rank, report.step_s)
+        self._data_s.add(report.rank, report.data_s)
+        self._own_s.add(report.rank, report.own_s)
 
     def clear(self) -> None:
         """Forget the ranks: their numbers are given out anew."""
-        self._step_s.clear()
-        self._data_s.clear()
-        self._own_s.clear()
+        self._step_s, self._data_s, self._own_s = _Windows(), _Windows(), _Windows()
 
     def step_s(self) -> dict[int, float]:
         """Return the median step time of the ranks that have reported enough."""
-        return _medians(self._step_s)
+        return self._step_s.medians()
 
     def data_s(self) -> dict[int, float]:
         """Return the median time of a step that went into waiting for data, by rank."""
-        return _medians(self._data_s)
+        return self._data_s.medians()
 
     def own_s(self) -> dict[int, float]:
         """Return the median time before a rank waits for the others in a step, by rank."""
-        return _medians(self._own_s)
+        return self._own_s.medians()
 
 
-def _append(times: dict[int, deque[float]], rank: int, value: float | None) -> None:
-    if value is None or not math.isfinite(value) or value < 0:
-        return
-    known = times.get(rank)
-    if known is None:
-        if len(times) >= _MAX_RANKS:
+class _Windows:
+    """The newest values of each rank, a row of one table a rank.
+
+    A table, because the medians of ten thousand ranks are asked for at the step that may be bad.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}
+        self._counts: list[int] = []
+        self._values = np.zeros((1, _REMEMBERED))
+
+    def add(self, rank: int, value: float | None) -> None:
+        """Remember a value; one that is no duration is passed over."""
+        if value is None or not math.isfinite(value) or value < 0:
             return
-        known = times[rank] = deque(maxlen=_REMEMBERED)
-    known.append(value)
+        row = self._rows.get(rank)
+        if row is None:
+            row = len(self._counts)
+            if row >= _MAX_RANKS:
+                return
+            self._rows[rank] = row
+            self._counts.append(0)
+            if row >= len(self._values):
+                self._values = np.concatenate([self._values, np.zeros_like(self._values)])
+        self._values[row, self._counts[row] % _REMEMBERED] = value
+        self._counts[row] += 1
 
-
-def _medians(times: dict[int, deque[float]]) -> dict[int, float]:
-    return {r: median(known) for r, known in times.items() if len(known) == _REMEMBERED}
+    def medians(self) -> dict[int, float]:
+        """Return the median of each rank that has told enough values."""
+        rows = {r: row for r, row in self._rows.items() if self._counts[row] >= _REMEMBERED}
+        if not rows:
+            return {}
+        ordered = np.sort(self._values[list(rows.values())], axis=1)
+        middle = (ordered[:, _REMEMBERED // 2 - 1] + ordered[:, _REMEMBERED // 2]) / 2
+        return dict(zip(rows, middle.tolist(), strict=True))

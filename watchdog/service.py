@@ -155,6 +155,8 @@ class Service:
         if verdict is not None:
             is_end = self._core.is_end_ordered
             kind = OrderKind.ABANDON if is_end else _ORDERS[verdict.action]
+            if kind is OrderKind.ABANDON:  # the next attempt is told what to leave out
+                verdict = dataclasses.replace(verdict, skip_samples=())
             if not self._is_stopping or kind in (OrderKind.HALT, OrderKind.ABANDON):
                 return Order(
                     order_id=2 * verdict.verdict_id,

@@ -36,7 +36,8 @@ class TrackRecord:
         self.budget = BudgetBook()
         self.last_verdict_id = 0
         self.lowered_for = Cause.PLATEAU
-        self.skip_samples: set[int] = set()
+        self._skip_samples: tuple[int, ...] = ()
+        self._left_out: list[tuple[int, ...]] = []
         self.micro_batch_scale = 1.0
 
     def attempt_started(self) -> None:
@@ -46,11 +47,28 @@ class TrackRecord:
     def ordered(self, verdict: Verdict) -> None:
         """Note a verdict that was issued."""
         self.last_verdict_id = verdict.verdict_id
-        self.skip_samples |= set(verdict.skip_samples)
+        self.leave_out(verdict.skip_samples)
         if verdict.cause is Cause.OUT_OF_MEMORY and verdict.action is Action.RESTART:
             self.micro_batch_scale = verdict.micro_batch_scale
         if verdict.is_numeric:
             self.lowered_for = verdict.cause
+
+    def leave_out(self, samples: tuple[int, ...]) -> None:
+        """Note samples that no attempt may consume again, whatever the verdict names of them."""
+        if samples:
+            self._left_out.append(samples)
+
+    @property
+    def skip_samples(self) -> tuple[int, ...]:
+        """Return all samples that were ever to be left out, sorted.
+
+        Of ten thousand ranks they are many: the list is made when somebody plans with it, and not
+        between a bad step and its verdict.
+        """
+        if self._left_out:
+            self._skip_samples = tuple(sorted(set(self._skip_samples).union(*self._left_out)))
+            self._left_out.clear()
+        return self._skip_samples
 
     def acted(self, cause: Cause, restored_step: int) -> None:
         """Note that an intervention against a cause was carried out."""
@@ -65,6 +83,8 @@ class TrackRecord:
     def history(self, incident: Incident, diagnosis: Diagnosis) -> History:
         """Return what the policy decides about a diagnosis from."""
         progress, cause = self.budget.progress_steps, diagnosis.cause
+        # By the time a verdict is found undone, more ranks have told of the bad steps' samples.
+        bad_steps = incident.bad_steps if diagnosis.pending is not None else diagnosis.bad_steps
         is_new = diagnosis.pending is None
         return History(
             verdict_id=self.last_verdict_id + 1,
@@ -78,8 +98,9 @@ class TrackRecord:
             spent=self.budget.spent(self._period_steps),
             trusted_steps=self._trust.steps(Trust.TRUSTED),
             durable_steps=self._trust.steps(Trust.TRUSTED, Storage.DURABLE),
-            skip_samples=tuple(sorted(self.skip_samples)),
-            bad_samples=self._signals.samples.of(diagnosis.bad_steps),
+            skip_samples=self.skip_samples,
+            bad_samples=self._signals.samples.of(bad_steps),
+            bad_batches=self._signals.samples.one_of_each(bad_steps),
             repeats=self._strikes.repeats(cause, progress) if is_new else 0,
             undone=self._strikes.undone(cause),
             micro_batch_scale=self.micro_batch_scale,

@@ -40,7 +40,8 @@ class Verdict:
     `onset_step` is the first bad step: a rollback restores the newest trusted checkpoint of a step
     before it. `lr_scale` is the total multiplier on the job's learning rate once it is carried
     out; it never lets the rate fall under `min_lr`, and is reached over `rewarmup_steps`.
-    `skip_samples` are sample ordinals that the replay must not consume. `trusted_steps` are the
+    `skip_samples` are sample ordinals that the replay must not consume; of very many, a rollback
+    names one a batch, which the living ranks know by it. `trusted_steps` are the
     steps whose checkpoints are trusted, newest last; `step` is the newest step seen. `advised` is
     what the policy would have ordered, where `action` is CONTINUE only because it may not act; any
     other CONTINUE orders a new `lr_scale` and nothing else. `reset_momentum` has the restored

@@ -164,7 +164,7 @@ def test_crash_with_a_rollback_pending_restarts_for_the_same_cause() -> None:
     rollback, restart = run.verdicts
     assert (restart.action, restart.cause) == (Action.RESTART, Cause.NONFINITE)
     assert (restart.onset_step, restart.lr_scale) == (rollback.onset_step, 0.5)
-    assert restart.skip_samples == rollback.skip_samples
+    assert restart.skip_samples == (*rollback.skip_samples, 471)  # rank 1's has come meanwhile
     assert restart.is_numeric
     assert run.lines("attempt_started")[1]["lr_scale"] == 0.5
     assert len(run.lines("incident_opened")) == 1

@@ -1,6 +1,7 @@
 """What a verdict orders to be left out is left out by every attempt that follows, whoever died."""
 
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +111,32 @@ def _consumed(step: int, skip: tuple[int, ...], steps: int) -> set[int]:
 def test_without_the_list_the_bad_batches_would_come_again() -> None:
     consume: Callable[..., set[int]] = _consumed
     assert consume(32, (), steps=40) >= BAD
+
+
+def test_a_burst_on_very_many_ranks_is_a_short_order_and_a_whole_list_for_the_next_attempt(
+    tmp_path: Path,
+) -> None:
+    ranks, share = 512, 4
+    service = Service(tmp_path, only("nonfinite"), clock=lambda: 0.0)
+    service.exchange(started(world_size=ranks, dataset_size=10**7))
+    order = None
+    for step in range(1, 13):
+        loss = math.nan if step >= 10 else 1.0
+        first = step * ranks * share
+        reports = []
+        for rank in range(ranks):
+            own = tuple(range(first + rank * share, first + (rank + 1) * share))
+            reports.append(report(step, loss, rank=rank, sample_ids=own))
+        order = service.exchange(reports)
+    assert order is not None
+    assert order.verdict is not None
+    assert len(pickle.dumps(order)) < 2000
+    batches = {ordinal // (ranks * share) for ordinal in order.verdict.skip_samples}
+    assert batches == {10, 11, 12}
+    died = AttemptEnded(t_s=14.0, attempt=0, outcome=Outcome.WORKER_DIED, step=12)
+    verdict = service.attempt_ended(died)
+    history = service.history()
+    service.close()
+    plan = plan_attempt(history, verdict, (), (0,))
+    bad = set(range(10 * ranks * share, 13 * ranks * share))
+    assert bad - set(plan.skip_samples) == set()

@@ -45,6 +45,18 @@ def test_numeric_cause_is_rolled_back_at_half_the_rate(cause: Cause) -> None:
     assert verdict.trusted_steps == (16, 24, 32)
 
 
+@pytest.mark.parametrize(
+    ("many", "named"), [(range(4096), tuple(range(4096))), (range(4097), (0, 1500, 3000))]
+)
+def test_of_very_many_bad_samples_living_ranks_are_named_one_a_batch(
+    many: range, named: tuple[int, ...]
+) -> None:
+    crowded = replace(HISTORY, bad_samples=tuple(many), bad_batches=(0, 1500, 3000))
+    assert decide(diagnosis(), crowded, CONFIG).skip_samples == named
+    dead = diagnosis(is_attempt_over=True)
+    assert decide(dead, crowded, CONFIG).skip_samples == tuple(many), "nobody remembers batches"
+
+
 @pytest.mark.parametrize("cause", [Cause.CRASH, Cause.NODE_LOST])
 def test_dead_attempt_is_restarted_at_the_same_rate_with_everything_skipped(cause: Cause) -> None:
     dead = diagnosis(cause, is_attempt_over=True)

@@ -22,6 +22,10 @@ from watchdog.policies.probe import trial_scales
 from watchdog.records import HARMLESS_CAUSES, NUMERIC_CAUSES, STUCK_CAUSES, Action, Cause, Verdict
 from watchdog.settings import Config as BaseConfig
 
+#: Chosen: as many sample numbers make an order of some 16 kB, which every living rank is sent with
+#: each exchange until it is obeyed; three steps of ten thousand ranks would be 240,000.
+_MAX_NAMED_SAMPLES = 4096
+
 
 class Config(BaseConfig):
     """How far to go, and how often."""
@@ -252,9 +256,14 @@ def _trusted_steps(diagnosis: Diagnosis, history: History, config: Config) -> tu
 
 
 def _skip_samples(action: Action, diagnosis: Diagnosis, history: History) -> tuple[int, ...]:
-    """Return what the replay must leave out: a new attempt has to be told everything again."""
+    """Return what the replay must leave out: a new attempt has to be told everything again.
+
+    The living ranks are all sent this verdict until it is done. They know their newest batches, and
+    leave out the whole of one that is named by any of its samples.
+    """
     if action is Action.ROLLBACK:
-        return history.bad_samples
+        is_short = len(history.bad_samples) <= _MAX_NAMED_SAMPLES
+        return history.bad_samples if is_short else history.bad_batches
     pending = diagnosis.pending.skip_samples if diagnosis.pending is not None else ()
     return tuple(sorted({*history.skip_samples, *history.bad_samples, *pending}))
 
