@@ -13,6 +13,7 @@ SERVERS := prometheus prometheus-alertmanager
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
 export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT A B C D NAME FROM
+ADDRESS_OPTION = $${ADDRESS:+--address "$$ADDRESS"}
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
 .PHONY: help setup setup-servers submit preflight predict compare resume stop status logs watch list report replay drills \
@@ -24,31 +25,31 @@ help: ## print this list
 setup: $(STAMP) ## virtual environment with everything, from a bare Debian with Python 3.11 or newer
 
 submit: $(STAMP) ## start a run: JOB=vesuvius [DATA= WORKERS=2|1-4 SET="a.b=c d=e" VARIANT= DRILL= RUN= ADDRESS= FOLLOW=0 PREFLIGHT=0]
-	@$(PY) -m runner submit --job "$$JOB" $${DATA:+--data "$$DATA"} $${WORKERS:+--workers "$$WORKERS"} $${SET:+--set "$$SET"} $${VARIANT:+--variant "$$VARIANT"} $${DRILL:+--drill "$$DRILL"} $${RUN:+--run "$$RUN"} $${ADDRESS:+--address "$$ADDRESS"} $${FOLLOW:+--follow "$$FOLLOW"} $$([ "$$PREFLIGHT" != 0 ] || echo --no-preflight) $(RUNS_OPTION)
+	@$(PY) -m runner submit --job "$$JOB" $${DATA:+--data "$$DATA"} $${WORKERS:+--workers "$$WORKERS"} $${SET:+--set "$$SET"} $${VARIANT:+--variant "$$VARIANT"} $${DRILL:+--drill "$$DRILL"} $${RUN:+--run "$$RUN"} $(ADDRESS_OPTION) $${FOLLOW:+--follow "$$FOLLOW"} $$([ "$$PREFLIGHT" != 0 ] || echo --no-preflight) $(RUNS_OPTION)
 
 preflight: $(STAMP) ## the checks alone, with what to do about each: JOB=vesuvius [DATA= WORKERS= SET= VARIANT= LR_RANGE=1 JSON=1]
 	@$(PY) -m runner preflight --job "$$JOB" $${DATA:+--data "$$DATA"} $${WORKERS:+--workers "$$WORKERS"} $${SET:+--set "$$SET"} $${VARIANT:+--variant "$$VARIANT"} $$([ -z "$$LR_RANGE" ] || echo --lr-range) $${JSON:+--json} $(RUNS_OPTION)
 
 resume: $(STAMP) ## continue a run from its newest checkpoint: RUN= [FOLLOW=0]
-	@$(PY) -m runner resume --run "$$RUN" $${FOLLOW:+--follow "$$FOLLOW"} $(RUNS_OPTION)
+	@$(PY) -m runner resume --run "$$RUN" $${FOLLOW:+--follow "$$FOLLOW"} $(ADDRESS_OPTION) $(RUNS_OPTION)
 
 stop: $(STAMP) ## ask a run to save and stop, and wait for it: RUN=
-	@$(PY) -m runner stop --run "$$RUN" $(RUNS_OPTION)
+	@$(PY) -m runner stop --run "$$RUN" $(ADDRESS_OPTION) $(RUNS_OPTION)
 
 status: $(STAMP) ## what is known of one run: RUN=
-	@$(PY) -m runner status --run "$$RUN" $(RUNS_OPTION)
+	@$(PY) -m runner status --run "$$RUN" $(ADDRESS_OPTION) $(RUNS_OPTION)
 
 logs: $(STAMP) ## output of a run and its ledger in plain words: RUN= [FOLLOW=1]
-	@$(PY) -m runner logs --run "$$RUN" $$([ "$$FOLLOW" != 1 ] || echo --follow) $(RUNS_OPTION)
+	@$(PY) -m runner logs --run "$$RUN" $$([ "$$FOLLOW" != 1 ] || echo --follow) $(ADDRESS_OPTION) $(RUNS_OPTION)
 
 watch: $(STAMP) ## live view of a run, from any shell; q closes it: RUN=
-	@$(PY) -m runner watch --run "$$RUN" $(RUNS_OPTION)
+	@$(PY) -m runner watch --run "$$RUN" $(ADDRESS_OPTION) $(RUNS_OPTION)
 
 list: $(STAMP) ## all runs, the latest first
 	@$(PY) -m runner list $(RUNS_OPTION)
 
 report: $(STAMP) ## write the report of a run again: RUN=
-	@$(PY) -m runner report --run "$$RUN" $(RUNS_OPTION)
+	@$(PY) -m runner report --run "$$RUN" $(ADDRESS_OPTION) $(RUNS_OPTION)
 
 new-job: $(STAMP) ## a new folder under jobs/ that runs at once: NAME=my_job [FROM=template|plain_loop]
 	@$(PY) -m runner new-job "$$NAME" $${FROM:+--from "$$FROM"}
@@ -57,7 +58,7 @@ drills: $(STAMP) ## the game day: every fault against a small job, one table [ON
 	@$(PY) -m runner drills $${ONLY:+--only "$$ONLY"} $${JSON:+--json} $(RUNS_OPTION)
 
 compare: $(STAMP) ## runs side by side, and a page with their curves: A= B= [C= D= OUT=page.html JSON=1]
-	@$(PY) -m runner compare "$$A" "$$B" $${C:+"$$C"} $${D:+"$$D"} $${OUT:+--out "$$OUT"} $${JSON:+--json} $(RUNS_OPTION)
+	@$(PY) -m runner compare "$$A" "$$B" $${C:+"$$C"} $${D:+"$$D"} $${OUT:+--out "$$OUT"} $${JSON:+--json} $(ADDRESS_OPTION) $(RUNS_OPTION)
 
 predict: $(STAMP) ## write what a run's model makes of the job's test data: RUN= [DATA= OUT=]
 	@$(PY) -m runner predict --run "$$RUN" $${DATA:+--data "$$DATA"} $${OUT:+--out "$$OUT"} $(RUNS_OPTION)

@@ -12,10 +12,12 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runner import commands
+from runner import commands, elsewhere, on_head
+from runner.answer import answer
+from runner.run_copy import Part
 from watchdog.errors import WatchkeeperError
 
 _INTERRUPTED = 130
@@ -23,11 +25,14 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a mistake is one line on standard error."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["answer"]:
+        return answer(argv[1:], main)
     args = build_parser().parse_args(argv)
     # Whoever ends a driver politely (systemd, Kubernetes, make stop) means what Ctrl-C means.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code: int = args.run_command(args, time.time)
+        code: int = _command(args)(args, time.time)
     except WatchkeeperError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -39,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return code
+
+
+def _command(args: argparse.Namespace) -> Callable[..., int]:
+    """Return what carries the command out: here, or where ADDRESS says."""
+    is_there = getattr(args, "run_elsewhere", None) is not None and args.address
+    command: Callable[..., int] = args.run_elsewhere if is_there else args.run_command
+    return command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,18 +65,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_submit(subparsers)
     _add_preflight(subparsers)
     _add_resume(subparsers)
+    _add_send(subparsers)
     simple = (
-        ("status", commands.status, "what is known of one run"),
-        ("stop", commands.stop, "ask a run to save and stop, and wait for it"),
-        ("watch", commands.watch, "live view of a run: curves, ranks, what happens; q closes it"),
-        ("logs", commands.logs, "output of the driver and the workers, ledger in plain words"),
-        ("report", commands.report, "write the report of a run again"),
-        ("predict", commands.predict, "write what a run's model makes of the job's test data"),
+        ("status", commands.status, elsewhere.status, "what is known of one run"),
+        ("stop", commands.stop, elsewhere.stop, "ask a run to save and stop, and wait for it"),
+        ("watch", commands.watch, elsewhere.watch, "live view: curves, ranks, news; q closes it"),
+        ("logs", commands.logs, elsewhere.logs, "output of driver and workers, ledger in words"),
+        ("report", commands.report, elsewhere.report, "write the report of a run again"),
+        ("predict", commands.predict, None, "write what the model makes of the job's test data"),
+        ("keep-resumed", on_head.keep_resumed, None, "resume, again when the driver is killed"),
     )
-    for name, function, text in simple:
+    for name, function, there, text in simple:
         command = _add_command(subparsers, name, text)
         command.set_defaults(run_command=function)
         _add_run(command)
+        if there is not None:
+            _add_address(command, there)
         if name == "status":
             _add_json(command)
         elif name == "stop":
@@ -82,9 +98,11 @@ def build_parser() -> argparse.ArgumentParser:
     compared.set_defaults(run_command=commands.compare)
     compared.add_argument("run", nargs="+", metavar="RUN", help="names of the runs")
     compared.add_argument("--out", type=Path, help="the page; default: runs/comparisons/")
+    _add_address(compared, None)
     _add_json(compared)
     runs = _add_command(subparsers, "list", "all runs, the latest first")
     runs.set_defaults(run_command=commands.list_all)
+    _add_address(runs, elsewhere.list_all)
     _add_json(runs)
     drills = _add_command(subparsers, "drills", "the game day: every fault against a small job")
     drills.set_defaults(run_command=commands.drills)
@@ -107,16 +125,15 @@ def _add_submit(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     submit.set_defaults(run_command=commands.submit)
     _add_submit_options(submit)
     kept = _add_command(subparsers, "keep", "submit, and resume when the driver is killed")
-    kept.set_defaults(run_command=commands.keep)
+    kept.set_defaults(run_command=on_head.keep)
     _add_submit_options(kept)
 
 
 def _add_submit_options(submit: argparse.ArgumentParser) -> None:
     _add_settings(submit)
     submit.add_argument("--drill", help='faults on purpose, such as "nan@step=40,rank=1"')
-    submit.add_argument(
-        "--address", help="dashboard of a Ray cluster, such as http://head:8265; default: here"
-    )
+    _add_address(submit, None)
+    _add_kept(submit)
     submit.add_argument("--run", help="name of the new run; default: job, date, time")
     submit.add_argument(
         "--no-preflight",
@@ -159,8 +176,19 @@ def _add_resume(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     _add_run(resume)
     # For `submit --follow 0` only: the detached driver begins a run that has no past.
     resume.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
+    _add_kept(resume)
+    _add_address(resume, elsewhere.resume)
     _add_follow(resume)
     _add_json(resume)
+
+
+def _add_send(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
+    command = _add_command(subparsers, "send", "a run's files as lines, for a copy elsewhere")
+    command.set_defaults(run_command=on_head.send)
+    _add_run(command)
+    command.add_argument("--part", choices=[part.value for part in Part], default=Part.ALL.value)
+    command.add_argument("--looks", type=int, default=1, help="looks for news, one a second")
+    command.add_argument("--have", default="{}", help="JSON: bytes of each file that are there")
 
 
 def _add_command(
@@ -168,7 +196,10 @@ def _add_command(
 ) -> argparse.ArgumentParser:
     command = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
     command.add_argument(
-        "--runs-dir", type=Path, default=Path("runs"), help="folder of all runs (runs)"
+        "--runs-dir",
+        type=lambda text: Path(text).expanduser(),
+        default=Path("runs"),
+        help="folder of all runs (runs); with --address a folder there, in the home of its user",
     )
     return command
 
@@ -177,6 +208,17 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     group = command.add_mutually_exclusive_group(required=True)
     group.add_argument("run", nargs="?", metavar="RUN", help="name of the run")
     group.add_argument("--run", dest="run_option", metavar="RUN", help=argparse.SUPPRESS)
+
+
+def _add_address(command: argparse.ArgumentParser, there: Callable[..., int] | None) -> None:
+    command.set_defaults(run_elsewhere=there)
+    command.add_argument(
+        "--address", help="dashboard of a Ray cluster, such as http://head:8265; default: here"
+    )
+
+
+def _add_kept(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
 
 
 def _add_follow(command: argparse.ArgumentParser) -> None:

@@ -17,10 +17,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console
 
+from runner import elsewhere
 from runner.admission import admit, admit_unseen, preflight_alone
 from runner.drill_grammar import check_drill, parse_drill
 from runner.driver_lock import (
@@ -33,9 +34,16 @@ from runner.driver_lock import (
 )
 from runner.new_job import new_job
 from runner.progress import progress_for
-from runner.run_logs import log_lines
+from runner.run_logs import Doubled, log_lines
 from runner.run_status import read_status
-from runner.runs import RunFolder, check_run_name, create_run, find_run, list_runs, new_run_name
+from runner.runs import (
+    RunFolder,
+    check_name,
+    check_run_name,
+    create_run,
+    find_run,
+    list_runs,
+)
 from runner.spec import worker_bounds
 from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
@@ -59,7 +67,9 @@ def submit(args: Namespace, clock: Clock) -> int:
         workers=args.workers,
         drill=args.drill,
     )
-    if args.run is not None:
+    if args.address and args.run is not None:
+        check_name(args.run)  # whether it is free is known there
+    elif args.run is not None:
         check_run_name(args.runs_dir, args.run)
     check_drill(
         parse_drill(resolved.spec.drill),
@@ -68,7 +78,7 @@ def submit(args: Namespace, clock: Clock) -> int:
         is_on_cluster=bool(args.address or os.environ.get("RAY_ADDRESS")),
     )
     if args.address:
-        return _submit_to_cluster(args, clock)
+        return elsewhere.submit(args, clock)
     # This imports torch for a second or more, which a mistake in the options need not wait for.
     from runner.submit import find_data
 
@@ -119,15 +129,6 @@ def resume(args: Namespace, clock: Clock) -> int:
     job = find_data(resolved.spec.name, resolved, args.runs_dir)
     _tell(args, job.prepare())
     return _drive(run, resolved, job, args, clock, is_resumed=not args.first)
-
-
-def keep(args: Namespace, clock: Clock) -> int:
-    """Submit, and resume as often as the driver is killed; what a cluster runs for `submit`."""
-    from runner.keeper import keep as keep_driver
-
-    run_id = args.run or new_run_name(args.job, t_s=clock())
-    resume_command = ["resume", run_id, "--runs-dir", str(args.runs_dir)]
-    return keep_driver(["submit", *cluster_options(args, run_id)], resume_command)
 
 
 def list_all(args: Namespace, clock: Clock) -> int:
@@ -231,6 +232,8 @@ def drills(args: Namespace, clock: Clock) -> int:
 
 def compare(args: Namespace, clock: Clock) -> int:
     """Put runs side by side, and write a page with their curves."""
+    if args.address:
+        return elsewhere.compare(args, clock, compare)
     from runner.compare import compare_runs, comparison_json, show_comparison
 
     if len(args.run) < 2:
@@ -279,7 +282,9 @@ def _drive(
     """Drive the run in this process until it ends; a mistake of ours leaves its traceback."""
     from runner.submit import drive
 
-    show = progress_for(Console(), is_silent=args.json)
+    # Under a keeper there is no shell that could have sent the output to the run's log.
+    output = cast(IO[str], Doubled(sys.stdout, run.driver_log)) if args.kept else None
+    show = progress_for(Console(file=output), is_silent=args.json)
     show.say(f"run {run.run_id} in {run.path}")
     try:
         # Ray prints the death of a worker to standard output, which --json keeps for one document.
@@ -323,39 +328,6 @@ def _start_detached(run: RunFolder, args: Namespace, *, is_first: bool) -> int:
             f"status: make status RUN={run.run_id}   stop: make stop RUN={run.run_id}\n"
         )
     return 0
-
-
-def _submit_to_cluster(args: Namespace, clock: Clock) -> int:
-    """Start the same command on a cluster's head; there it is checked and driven."""
-    from runner.ray_cluster import exit_code_on_cluster, follow_on_cluster, submit_to_cluster
-
-    run_id = args.run or new_run_name(args.job, t_s=clock())
-    submit_to_cluster(args.address, run_id, cluster_options(args, run_id))
-    _tell(args, f"run {run_id} is driven on the cluster at {args.address}")
-    code = 0
-    if args.follow:
-        follow_on_cluster(args.address, run_id, is_silent=args.json)
-        code = exit_code_on_cluster(args.address, run_id)
-    if args.json:
-        document = {"run": run_id, "address": args.address, "exit_code": code}
-        sys.stdout.write(to_json_text(document))
-    return code
-
-
-def cluster_options(args: Namespace, run_id: str) -> list[str]:
-    """Return the options of `submit` as given here, less those that concern this shell."""
-    given = (
-        ("--job", args.job),
-        ("--data", args.data),
-        ("--workers", args.workers),
-        *(("--set", text) for text in args.overrides),
-        ("--variant", args.variant),
-        ("--drill", args.drill),
-        ("--run", run_id),
-        ("--runs-dir", str(args.runs_dir)),
-    )
-    options = [part for name, value in given if value is not None for part in (name, value)]
-    return options if args.preflight else [*options, "--no-preflight"]
 
 
 def _conclude(run: RunFolder, args: Namespace, clock: Clock, code: int) -> int:

@@ -36,7 +36,7 @@ def driver_lock(run: RunFolder, *, t_s: float) -> Iterator[None]:
     """
     handle = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not _take(handle):
+        if not take_lock(handle):
             raise RunLocked(locked_sentence(run))
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "started_t_s": t_s}
         os.ftruncate(handle, 0)
@@ -111,7 +111,8 @@ def wait_until_free(
     return True
 
 
-def _take(handle: int) -> bool:
+def take_lock(handle: int) -> bool:
+    """Lock an open file for this process; return whether nobody else holds it."""
     for attempt in range(_TRIES):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

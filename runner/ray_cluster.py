@@ -1,7 +1,8 @@
-"""Submits a run to a Ray cluster through its Jobs API: the same command, on the head node.
+"""The way to a Ray cluster from elsewhere: its Jobs API, and nothing else.
 
-What was checked here is checked there again, because data and run folders are the cluster's. The
-code travels with the job; data goes by path, since Ray refuses uploads over 100 MiB.
+A run is a job that Ray keeps on the head: the same command, which checks everything once more,
+because data and run folders are the cluster's. A question about a run is a small job there too,
+whose log is the answer. The code travels with each; data goes by path.
 
 Runs in: driver.
 """
@@ -9,89 +10,221 @@ Runs in: driver.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import secrets
 import shlex
-import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import requests
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 import jobs
+from runner.frames import Decoder, Frame, Kind
+from runner.upload import Upload, pack_checkout
 from watchdog.errors import BadInput, WatchkeeperError
 
-_EXCLUDES = (".git", ".venv", "runs", "data", "build", "dist")
+_log = logging.getLogger(__name__)
+
+#: They tell of every upload and of every connection that ends, at levels of their own.
+_TALKATIVE = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _EXIT_CODES: Mapping[JobStatus, int] = {JobStatus.SUCCEEDED: 0, JobStatus.STOPPED: 130}
+#: Chosen: a head answers some seconds before it can take jobs; Ray waits 15 s in each try itself.
+_TRIES = 4
+#: Chosen: a laptop that wakes up finds its network again within a minute.
+_PATIENCE_S = 60.0
+_PAUSE_S = 1.0
+#: Chosen: an answered question is over within a second; its job is then forgotten.
+_FORGET_S = 5.0
+_QUESTION = {"watchkeeper": "question"}
+_LOST = (RuntimeError, ConnectionError, aiohttp.ClientError, requests.RequestException, OSError)
 
 
-def submit_to_cluster(address: str, run_id: str, options: Sequence[str]) -> None:
-    """Start a kept `python -m runner submit` with `options` on the cluster's head, as job `run_id`.
+class JobExists(BadInput):
+    """The cluster has a job of that name, which may have ended."""
 
-    A driver that is killed there is followed by one that resumes (`runner.keeper`).
 
-    Args:
-        address: the dashboard of the head node, such as `http://head:8265`.
-        run_id: name of the run; the Ray job is called the same.
-        options: options of `submit`, without the address.
+class Cluster:
+    """A cluster by the address of its dashboard, such as `http://head:8265`.
 
     Raises:
-        BadInput: nothing answers at the address, or it is none.
-        WatchkeeperError: the cluster refused the job.
+        BadInput: nothing answers there, or it is none.
     """
-    # Ray tells of every file that it leaves out of the upload, twice.
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    command = ["python", "-u", "-m", "runner", "keep", *options]
-    client = _client(address)
-    try:
-        client.submit_job(
-            entrypoint=shlex.join(command), submission_id=run_id, runtime_env=_runtime_env()
+
+    def __init__(self, address: str) -> None:
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self.address = address
+        try:
+            self._client = JobSubmissionClient(address)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise BadInput(
+                f"no Ray cluster answers at {address}: {_last_line(error)}; likely the head is "
+                "down, this is not its dashboard (port 8265), or it asks for another token "
+                f"(RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH); ADDRESS={address}"
+            ) from error
+
+    def submit(self, job_id: str, command: Sequence[str]) -> Upload | None:
+        """Start `python -m runner COMMAND` on the head as Ray job `job_id`; return what was sent.
+
+        Raises:
+            BadInput: the code is too large.
+            JobExists: the cluster has a job of that name.
+            WatchkeeperError: the cluster refused the job.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            upload = _pack(Path(folder) / "watchkeeper.zip")
+            for left in reversed(range(_TRIES)):
+                try:
+                    self._submit(job_id, command, upload)
+                except (RuntimeError, ValueError) as error:
+                    text = _last_line(error)
+                    if "already exists" in str(error):
+                        raise JobExists(job_id) from error
+                    if "No available agent" in str(error) and left:
+                        continue
+                    raise WatchkeeperError(
+                        f"the cluster at {self.address} refused {job_id}: {text}{_hint(text)}; "
+                        f"ADDRESS={self.address}"
+                    ) from error
+                return upload
+        raise AssertionError("the last try returns or raises")
+
+    def jobs_of(self, run_id: str) -> list[str]:
+        """Return the jobs that drive or drove a run, the newest first."""
+        found = [job for job in self._client.list_jobs() if job.submission_id]
+        found.sort(key=lambda job: job.start_time or 0, reverse=True)
+        ids = [str(job.submission_id) for job in found]
+        return [one for one in ids if one == run_id or one.startswith(f"{run_id}~")]
+
+    def _submit(self, job_id: str, command: Sequence[str], upload: Upload | None) -> None:
+        is_question = job_id.startswith("ask~")
+        if upload is None:
+            entrypoint = ["python", "-u", "-m", "runner", *command]
+        else:
+            entrypoint = ["sh", "runner/on_head.sh", *command]
+        self._client.submit_job(
+            entrypoint=shlex.join(entrypoint),
+            submission_id=job_id,
+            runtime_env={} if upload is None else {"working_dir": str(upload.archive)},
+            metadata=_QUESTION if is_question else {},
         )
-    except (RuntimeError, ValueError) as error:
-        raise WatchkeeperError(
-            f"the cluster at {address} refused run {run_id}: {_last_line(error)}; ADDRESS={address}"
-        ) from error
+
+    def follow(self, job_id: str) -> Iterator[str]:
+        """Yield what a job prints until it ends, across a lost connection.
+
+        Raises:
+            WatchkeeperError: the connection did not come back within a minute.
+        """
+        said = 0
+        lost_since_s: float | None = None
+        while True:
+            skip = said
+            try:
+                for text in self._tail(job_id):
+                    lost_since_s = None
+                    if fresh := text[skip:]:
+                        said += len(fresh)
+                        yield fresh
+                    skip = max(0, skip - len(text))
+                if self.has_ended(job_id):
+                    return
+            except _LOST as error:
+                lost_since_s = lost_since_s or time.monotonic()
+                if time.monotonic() - lost_since_s > _PATIENCE_S:
+                    raise WatchkeeperError(
+                        f"no word from the cluster at {self.address} for {_PATIENCE_S:g} s: "
+                        f"{_last_line(error)}; {job_id} goes on there; ADDRESS={self.address}"
+                    ) from error
+            time.sleep(_PAUSE_S)
+
+    def _tail(self, job_id: str) -> Iterator[str]:
+        loop = asyncio.new_event_loop()
+        pieces = self._client.tail_job_logs(job_id)
+        try:
+            while True:
+                yield loop.run_until_complete(anext(pieces))
+        except StopAsyncIteration:
+            return
+        finally:
+            loop.run_until_complete(pieces.aclose())
+            loop.close()
+
+    def exit_code(self, job_id: str) -> int:
+        """Return the exit code of an ended job: the command's own where Ray kept it."""
+        details = self._client.get_job_info(job_id)
+        if details.driver_exit_code is not None and details.status is not JobStatus.STOPPED:
+            return int(details.driver_exit_code)
+        return _EXIT_CODES.get(details.status, 1)
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether a job is over."""
+        return bool(self._client.get_job_status(job_id).is_terminal())
+
+    def log_of(self, job_id: str) -> str:
+        """Return what a job has printed."""
+        return str(self._client.get_job_logs(job_id))
+
+    def ask(self, command: Sequence[str]) -> Iterator[Frame]:
+        """Run a command on the head and yield what it says as it comes; the exit code is last.
+
+        Raises:
+            WatchkeeperError: the cluster refused, or gave no answer.
+        """
+        job_id = f"ask~{secrets.token_hex(6)}"
+        self.submit(job_id, ["answer", *command])
+        decoder = Decoder()
+        try:
+            for text in self.follow(job_id):
+                for frame in decoder.feed(text):
+                    yield frame
+                    if frame.kind is Kind.EXIT:
+                        return
+            raise WatchkeeperError(
+                f"the cluster at {self.address} gave no answer to {command[0]!r}; the job said: "
+                f"{_last_line(RuntimeError(self.log_of(job_id)))}; ADDRESS={self.address}"
+            )
+        finally:
+            self._forget(job_id)
+
+    def _forget(self, job_id: str) -> None:
+        """Take a question off the cluster's list of jobs; one that goes on is ended."""
+        deadline = time.monotonic() + _FORGET_S
+        with contextlib.suppress(*_LOST):
+            is_ended = False
+            while time.monotonic() < deadline:
+                if self.has_ended(job_id):
+                    self._client.delete_job(job_id)
+                    return
+                if not is_ended and time.monotonic() > deadline - _FORGET_S + 1.0:
+                    is_ended = self._client.stop_job(job_id)
+                time.sleep(0.1)
+        _log.info("job %s stays on the cluster's list", job_id)
 
 
-def follow_on_cluster(address: str, run_id: str, *, is_silent: bool) -> None:
-    """Wait for the Ray job `run_id` to end, printing its output as it comes unless silent."""
-    asyncio.run(_read_logs(_client(address), run_id, is_silent=is_silent))
-
-
-def exit_code_on_cluster(address: str, run_id: str) -> int:
-    """Return the exit code of an ended job: the command's own where Ray kept it."""
-    details = _client(address).get_job_info(run_id)
-    if details.driver_exit_code is not None and details.status is not JobStatus.STOPPED:
-        return int(details.driver_exit_code)
-    return _EXIT_CODES.get(details.status, 1)
-
-
-async def _read_logs(client: JobSubmissionClient, run_id: str, *, is_silent: bool) -> None:
-    async for text in client.tail_job_logs(run_id):
-        if not is_silent:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-
-
-def _client(address: str) -> JobSubmissionClient:
-    try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise BadInput(
-            f"no Ray cluster answers at {address}: {_last_line(error)}; likely the head is down, "
-            f"or this is not its dashboard (port 8265); ADDRESS={address}"
-        ) from error
-
-
-def _runtime_env() -> dict[str, Any]:
-    """Return what travels with the job: this checkout, or nothing where the cluster has a wheel."""
+def _pack(archive: Path) -> Upload | None:
+    """Return what travels with a job: this checkout, or nothing where the cluster has a wheel."""
     root = Path(jobs.__path__[0]).parent
     if not (root / "pyproject.toml").is_file():
-        return {}
-    return {"working_dir": str(root), "excludes": list(_EXCLUDES)}
+        return None
+    return pack_checkout(root, archive)
 
 
-def _last_line(error: Exception) -> str:
+def _hint(text: str) -> str:
+    if "No available agent" in text:
+        return (
+            "; likely the head has just started, or another Ray on that machine has its agent's "
+            "port (--dashboard-agent-listen-port of ray start)"
+        )
+    return ""
+
+
+def _last_line(error: Exception) -> Any:
     """Return the line that says what happened: the last with a word, after Ray's traceback."""
     lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalpha, line))]
     return lines[-1].rstrip(".") if lines else type(error).__name__

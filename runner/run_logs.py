@@ -5,9 +5,11 @@ Runs in: driver.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from runner.driver_lock import is_driven
 from runner.ledger_words import clock_time, ledger_sentence
@@ -15,6 +17,24 @@ from runner.runs import RunFolder
 from runner.tail import LineTail
 
 _POLL_S = 0.5
+
+
+class Doubled(io.TextIOBase):
+    """A text file that writes to another one and to the end of a log."""
+
+    def __init__(self, output: TextIO, log: Path) -> None:
+        self._output = output
+        self._log = log
+
+    def write(self, text: str) -> int:
+        """Write to both."""
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(text)
+        return self._output.write(text)
+
+    def flush(self) -> None:
+        """Write out what the other file holds back."""
+        self._output.flush()
 
 
 def log_lines(

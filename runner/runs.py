@@ -92,17 +92,26 @@ class RunFolder:
         return self.path / "crash.log"
 
 
-def check_run_name(runs_dir: Path, name: str) -> None:
-    """Refuse a name that cannot become a new run.
+def check_name(name: str) -> None:
+    """Refuse a name that no run can have: it is one plain component of a path.
 
     Raises:
-        SpecError: the name is not one plain path component, or a run has it already.
+        SpecError: it is not.
     """
     if not _NAME.fullmatch(name):
         raise SpecError(
             f"run name {name!r} is not possible; a letter or digit, then up to 79 letters, "
             "digits, dots, dashes or underscores; RUN gave it"
         )
+
+
+def check_run_name(runs_dir: Path, name: str) -> None:
+    """Refuse a name that cannot become a new run.
+
+    Raises:
+        SpecError: the name is not one plain path component, or a run has it already.
+    """
+    check_name(name)
     if (runs_dir / name).exists():
         raise SpecError(
             f"run {name} exists already in {runs_dir}; `make resume RUN={name}` continues it, "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.run_status import RunStatus
+from watchdog.errors import WatchkeeperError
 
 #: How a state looks, wherever it is shown.
 STATE_COLOURS = {
@@ -30,6 +31,19 @@ STATE_COLOURS = {
 def status_json(status: RunStatus) -> dict[str, Any]:
     """Return the status as a JSON object; its keys are a contract."""
     return dataclasses.asdict(status)
+
+
+def status_from_json(row: Mapping[str, Any]) -> RunStatus:
+    """Return the status that `status_json` made an object of; keys it does not know are left out.
+
+    Raises:
+        WatchkeeperError: the object lacks a key, so another version wrote it.
+    """
+    names = {field.name for field in dataclasses.fields(RunStatus)}
+    try:
+        return RunStatus(**{name: value for name, value in row.items() if name in names})
+    except TypeError as error:
+        raise WatchkeeperError(f"a status of another version of the runner: {error}") from error
 
 
 def to_json_text(value: Any) -> str:

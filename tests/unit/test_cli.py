@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from runner.cli import build_parser, main
-from runner.commands import cluster_options
 from runner.driver_lock import driver_lock
+from runner.remote_run import cluster_options
 from runner.runs import RunFolder
 from runner.spec_reader import dump_spec, read_spec
 
@@ -163,5 +163,5 @@ def test_a_cluster_is_given_the_options_of_this_shell_and_the_name_of_the_run() 
     args = build_parser().parse_args(["submit", *given, "--address", "http://head:8265", "--json"])
     assert cluster_options(args, "one") == [
         "--job", "x", "--set", "a=1 b=2", "--drill", "nan@step=4;kill@step=8",
-        "--run", "one", "--runs-dir", "runs",
+        "--run", "one", "--runs-dir", "~/runs",
     ]  # fmt: skip
