@@ -162,6 +162,8 @@ class Core:
             ),
             "lr_scale": judge.interventions.lr_scale,
             "open_incident": incident.id if incident is not None else None,
+            "detection_s": judge.interventions.latencies.detection(),
+            "recovery_s": judge.interventions.latencies.recovery(),
             "trusted_step": trusted[-1] if trusted else None,
             "hard_samples": tuple(sample.index for sample in judge.hard_batches.listed()),
             "time_s": dict(self._accountant.time_s()),

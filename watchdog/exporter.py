@@ -23,13 +23,16 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
     StateSetMetricFamily,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-from watchdog.exposition import Sample, samples
+from watchdog.exposition import Durations, Sample, durations, samples
+from watchdog.latency import BOUNDS_S
 from watchdog.metrics import CATALOGUE, Family, MetricType
 from watchdog.snapshot import TERMINAL_STATES, Snapshot
 
@@ -71,15 +74,19 @@ class SnapshotCollector(Collector):
         self._scraped_t_s = self._clock()
         self._has_served_end = snapshot.state in TERMINAL_STATES
         build = Sample("training_watchdog_build_info", 1.0, (_version(),))
-        current = [build]
+        by_family: dict[str, list[Sample]] = {build.name: [build]}
+        histograms: dict[str, list[Durations]] = {}
         if not self._is_past_grace(snapshot):
-            current += map(self._never_falling, samples(snapshot))
-        by_family: dict[str, list[Sample]] = {}
-        for sample in current:
-            by_family.setdefault(sample.name, []).append(sample)
+            for sample in map(self._never_falling, samples(snapshot)):
+                by_family.setdefault(sample.name, []).append(sample)
+            for of_cause in durations(snapshot):
+                histograms.setdefault(of_cause.name, []).append(of_cause)
+        run = (snapshot.job, snapshot.run_id)
         for name, family in CATALOGUE.items():
             if name in by_family:
-                yield _family(family, by_family[name], (snapshot.job, snapshot.run_id))
+                yield _family(family, by_family[name], run)
+            if name in histograms:
+                yield _histogram(family, histograms[name], run)
 
     def _is_past_grace(self, snapshot: Snapshot) -> bool:
         if snapshot.state not in TERMINAL_STATES:
@@ -126,6 +133,17 @@ def _family(family: Family, current: list[Sample], run: tuple[str, str]) -> Metr
             states = StateSetMetricFamily(family.base_name, family.help, labels=labels)
             states.add_metric(own, {s.labels[0]: s.value == 1.0 for s in current})
             return states
+        case MetricType.HISTOGRAM:
+            raise AssertionError(f"{family.name} has durations, not samples")
+
+
+def _histogram(family: Family, current: list[Durations], run: tuple[str, str]) -> Metric:
+    out = HistogramMetricFamily(family.name, family.help, labels=family.all_labels)
+    bounds = [*map(floatToGoString, BOUNDS_S), "+Inf"]
+    for of_cause in current:
+        buckets = list(zip(bounds, of_cause.histogram.cumulative(), strict=True))
+        out.add_metric((*run, of_cause.label), buckets, of_cause.histogram.sum_s)
+    return out
 
 
 def _version() -> str:

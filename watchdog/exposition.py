@@ -15,8 +15,9 @@ from heapq import nsmallest
 from statistics import median
 
 from watchdog.goodput import Category
+from watchdog.latency import Histogram
 from watchdog.metrics import MAX_RANKS
-from watchdog.records import Action, Cause
+from watchdog.records import WATCHED_CAUSES, Action, Cause
 from watchdog.snapshot import STATES, RankView, Snapshot
 
 
@@ -28,6 +29,18 @@ class Sample:
     value: float
     labels: tuple[str, ...] = ()
 
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """The durations of one histogram family for one value of its own label."""
+
+    name: str
+    label: str
+    histogram: Histogram
+
+
+#: Causes that can become an incident; the others are only ever suspected.
+_ACTED_ON = (Cause.STALL, *(cause for cause in Cause if cause not in WATCHED_CAUSES))
 
 #: A rank is missing when it is this much more silent than the rank heard last: so many of its own
 #: steps, and never less than the seconds below.
@@ -49,6 +62,19 @@ def samples(snapshot: Snapshot) -> Iterator[Sample]:
     for sample in _all_samples(snapshot):
         if math.isfinite(sample.value):
             yield sample
+
+
+def durations(snapshot: Snapshot) -> Iterator[Durations]:
+    """Yield the histograms of the run, an empty one for every cause that has not occurred."""
+    if not snapshot.run_id:
+        return
+    for name, found in (
+        ("detection_latency", snapshot.detection_s),
+        ("recovery_duration", snapshot.recovery_s),
+    ):
+        for cause in dict.fromkeys((*_ACTED_ON, *found)):
+            histogram = found.get(cause, Histogram())
+            yield Durations(f"training_watchdog_{name}_seconds", cause.value, histogram)
 
 
 def _all_samples(snapshot: Snapshot) -> Iterator[Sample]:

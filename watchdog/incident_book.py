@@ -54,12 +54,15 @@ class IncidentBook:
         """Open the incident of a diagnosis; `lr_scale` is the multiplier in force."""
         signals = self._signals
         onset = signals.judged_step(diagnosis.onset_step)
+        last_t_s = signals.heartbeat.last_t_s
+        heard_t_s = last_t_s if last_t_s is not None else self._place.t_s
         self.incident = Incident(
             id=incident_id(self._place.run_id, diagnosis.cause, diagnosis.onset_step),
             cause=diagnosis.cause,
             onset_step=diagnosis.onset_step,
             bad_until_step=diagnosis.bad_until_step,
             onset_t_s=onset.t_s if onset is not None else self._place.t_s,
+            fault_t_s=onset.t_s if onset is not None else heard_t_s,
             step_s=signals.usual_step_s(diagnosis.onset_step),
             bad_steps=diagnosis.bad_steps,
             baseline=signals.baseline,

@@ -65,6 +65,8 @@ class Incident:
     the healthy run before it. `steps_lost` adds up over all its recoveries: one that strikes again
     at the same step is the same incident.
     `lr_scale` was in force before it, `trials` compare the learning rates that were tried on it.
+    `fault_t_s` is when the fault struck at the earliest; `decided_t_s` is when the verdict was made
+    that the run does not train again after yet.
     """
 
     id: str
@@ -72,6 +74,7 @@ class Incident:
     onset_step: int
     bad_until_step: int
     onset_t_s: float
+    fault_t_s: float
     step_s: float | None
     bad_steps: tuple[int, ...] = ()
     baseline: Baseline | None = None
@@ -80,6 +83,7 @@ class Incident:
     is_acted_on: bool = False
     steps_lost: int = 0
     recovery: Recovery | None = None
+    decided_t_s: float | None = None
     clean_steps: int = 0
     passed_t_s: float | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_LOSSES))

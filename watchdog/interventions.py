@@ -14,6 +14,7 @@ from watchdog.diagnosis import Diagnosis, diagnose_end
 from watchdog.hard_batches import HardBatches
 from watchdog.incident_book import Closing, IncidentBook
 from watchdog.incidents import Incident, recovered_in_place, recovering_by_restart
+from watchdog.latency import Latencies
 from watchdog.lines import (
     attempt_ended_line,
     attempt_started_line,
@@ -79,6 +80,7 @@ class Interventions:
         )
         self.pending: Verdict | None = None
         self.is_end_ordered = False
+        self.latencies = Latencies()
         self.end_verdict: Verdict | None = None
         self._rate_orders = RateOrders(self.rate, self.record, config.policy)
 
@@ -125,6 +127,9 @@ class Interventions:
         if not self._book.is_same(diagnosis):
             out += self._close(is_over=False, next_cause=diagnosis.cause)
             out.append(self._book.open(diagnosis, self.rate.scale))
+            opened = self._book.incident
+            if opened is not None:
+                self.latencies.detected(opened.cause, self._place.t_s - opened.fault_t_s)
         incident = self._book.incident
         if incident is None:
             return out
@@ -215,11 +220,20 @@ class Interventions:
         self.rate.healthy_steps += 1
         if self._prober is not None:
             return self._try_on(self._prober, judged)
+        self._note_recovery(judged)
         out: list[Conclusion] = list(self._book.trained(judged))
         if self._book.clean_step(judged):
             out += self._close(is_over=True)
         is_busy = self.incident is not None or self.pending is not None
         return out if is_busy else [*out, *self._rate_orders.lift()]
+
+    def _note_recovery(self, judged: JudgedStep) -> None:
+        """Count the time to recover at the first healthy step after a verdict was carried out."""
+        incident = self.incident
+        if incident is None or incident.recovery is None or incident.decided_t_s is None:
+            return
+        self.latencies.recovered(incident.cause, judged.t_s - incident.decided_t_s)
+        incident.decided_t_s = None
 
     def bad_step(self, judged: JudgedStep) -> list[Conclusion]:
         """Start counting clean steps anew; to a trial it is a step like any other."""
@@ -264,6 +278,8 @@ class Interventions:
             return [verdict]
         if self.incident is not None:
             self.incident.recovery = None
+            if self.incident.decided_t_s is None:
+                self.incident.decided_t_s = verdict.t_s
         mechanism = "in_place" if verdict.action is Action.ROLLBACK else "restart"
         about = {
             "cause": verdict.cause.value,

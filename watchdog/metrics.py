@@ -19,6 +19,7 @@ class MetricType(StrEnum):
 
     GAUGE = "gauge"
     COUNTER = "counter"
+    HISTOGRAM = "histogram"
     INFO = "info"
     STATESET = "stateset"
 
@@ -51,6 +52,12 @@ class Family:
         """Return the name without the suffix that its type adds in the exposition."""
         suffix = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}.get(self.type, "")
         return self.name.removesuffix(suffix)
+
+    @property
+    def series_names(self) -> tuple[str, ...]:
+        """Return the names under which a query finds it."""
+        suffixes = ("_bucket", "_sum", "_count") if self.type is MetricType.HISTOGRAM else ("",)
+        return tuple(self.name + suffix for suffix in suffixes)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Family:
@@ -143,6 +150,18 @@ _WATCHDOG = (
         "Constant 1; version of the watchdog.",
         ("version",),
         is_of_run=False,
+    ),
+    Family(
+        "training_watchdog_detection_latency_seconds",
+        MetricType.HISTOGRAM,
+        "Time from the first bad step, or the last sign of progress, to the incident's verdict.",
+        ("cause",),
+    ),
+    Family(
+        "training_watchdog_recovery_duration_seconds",
+        MetricType.HISTOGRAM,
+        "Time from a verdict to the first healthy step after it was carried out.",
+        ("cause",),
     ),
     _gauge("watchdog_last_tick_timestamp_seconds", "Unix time of the watchdog's last tick."),
     _gauge("watchdog_detectors_disabled", "Detectors switched off because they raised."),

@@ -68,6 +68,11 @@ class Heartbeat:
         self._now_t_s = t_s
 
     @property
+    def last_t_s(self) -> float | None:
+        """When progress was last heard of; None before anything was."""
+        return self._last_t_s
+
+    @property
     def usual_s(self) -> float | None:
         """Return the median time from step to step; None before four are known."""
         return median(self._intervals) if len(self._intervals) >= 4 else None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from watchdog.latency import Histogram
 from watchdog.records import Cause
 
 
@@ -55,6 +56,8 @@ class Snapshot:
     incidents: Mapping[Cause, int] = field(default_factory=dict)  # opened, by cause
     suspicions: Mapping[Cause, int] = field(default_factory=dict)
     open_incident: str | None = None
+    detection_s: Mapping[Cause, Histogram] = field(default_factory=dict)  # fault to verdict
+    recovery_s: Mapping[Cause, Histogram] = field(default_factory=dict)  # verdict to healthy step
     rollbacks: int = 0
     restarts: Mapping[str, int] = field(default_factory=dict)  # by cause
     verdicts: Mapping[str, int] = field(default_factory=dict)  # by action

@@ -8,8 +8,21 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 
 from deploy.dashboards.board import OF_RUN, RATE, increase, new_board
-from deploy.dashboards.panels import Query, areas, bars, lines, rows
+from deploy.dashboards.panels import Query, areas, bars, lines, number, ranking, rows
 from deploy.rules.recording import badput
+
+_DETECTION = "training_watchdog_detection_latency_seconds"
+_RECOVERY = "training_watchdog_recovery_duration_seconds"
+
+
+def _quantile(histogram: str) -> str:
+    return f"histogram_quantile(0.95, sum by (le) ({histogram}_bucket{{{OF_RUN}}}))"
+
+
+def _mean(histogram: str, by: str = "") -> str:
+    """Return the mean of a histogram; no result where nothing has been counted yet."""
+    count = f"sum by ({by}) ({histogram}_count{{{OF_RUN}}}) > 0"
+    return f"sum by ({by}) ({histogram}_sum{{{OF_RUN}}}) / ({count})"
 
 
 def build() -> dashboard.Dashboard:
@@ -28,6 +41,56 @@ def build() -> dashboard.Dashboard:
                     )
                 ],
                 span=24,
+            )
+        )
+        .with_panel(
+            number(
+                "Found within",
+                "95 of 100 incidents: first bad step, or last sign of progress, to verdict.",
+                _quantile(_DETECTION),
+                unit="s",
+                span=6,
+            )
+        )
+        .with_panel(
+            number(
+                "Training again within",
+                "95 of 100 verdicts: to the first healthy step after the recovery.",
+                _quantile(_RECOVERY),
+                unit="s",
+                span=6,
+            )
+        )
+        .with_panel(
+            number(
+                "Mean time to detect",
+                "Over all incidents of the runs shown.",
+                _mean(_DETECTION),
+                unit="s",
+                span=6,
+            )
+        )
+        .with_panel(
+            number(
+                "Mean time to recover",
+                "Over all recoveries of the runs shown.",
+                _mean(_RECOVERY),
+                unit="s",
+                span=6,
+            )
+        )
+        .with_panel(
+            ranking(
+                "Mean time to detect, by cause",
+                "A plateau is as old as the steps it is told from.",
+                [Query(_mean(_DETECTION, by="cause"), "{{cause}}")],
+            )
+        )
+        .with_panel(
+            ranking(
+                "Mean time to recover, by cause",
+                "A rollback in place takes milliseconds, a restart seconds.",
+                [Query(_mean(_RECOVERY, by="cause"), "{{cause}}")],
             )
         )
         .with_panel(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from watchdog.exposition import exported_ranks, samples
+from watchdog.exposition import durations, exported_ranks, samples
+from watchdog.latency import BOUNDS_S, Histogram
 from watchdog.metrics import CATALOGUE, MetricType
 from watchdog.records import Action, Cause
 from watchdog.snapshot import STATES, RankView, Snapshot
@@ -63,7 +65,26 @@ FULL = Snapshot(
 
 def test_a_full_snapshot_fills_the_whole_catalogue() -> None:
     served_by_exporter = {"training_watchdog_build_info"}
-    assert {name for name, _ in values(FULL)} | served_by_exporter == set(CATALOGUE)
+    histograms = {d.name for d in durations(FULL)}
+    names = {name for name, _ in values(FULL)}
+    assert names | histograms | served_by_exporter == set(CATALOGUE)
+
+
+def test_every_cause_of_an_incident_has_a_histogram_from_the_start_and_none_that_has_not() -> None:
+    found = {(d.name, d.label): d.histogram for d in durations(Snapshot(run_id="r"))}
+    assert set(found.values()) == {Histogram()}
+    labels = {label for _, label in found}
+    assert {"nonfinite", "crash", "stall", "plateau"} <= labels
+    assert not {"straggler", "overfitting", "storage"} & labels
+    assert list(durations(Snapshot())) == []
+
+
+def test_durations_stand_with_their_cause() -> None:
+    once = Histogram().add(0.02)
+    snapshot = Snapshot(run_id="r", detection_s={Cause.CRASH: once})
+    found = {(d.name, d.label): d.histogram for d in durations(snapshot)}
+    assert found["training_watchdog_detection_latency_seconds", "crash"] == once
+    assert found["training_watchdog_recovery_duration_seconds", "crash"] == Histogram()
 
 
 def test_own_labels_match_the_catalogue() -> None:
@@ -172,3 +193,16 @@ def test_the_ranks_left_out_are_counted() -> None:
     found = values(Snapshot(run_id="r", ranks={i: rank() for i in range(300)}))
     assert found["training_ranks_hidden", ()] == 44.0
     assert sum(name == "training_rank_step" for name, _ in found) == 256
+
+
+def test_ten_thousand_ranks_and_every_cause_stay_far_below_the_limit_of_a_scrape() -> None:
+    every = dict.fromkeys(Cause, Histogram().add(1.0))
+    snapshot = replace(
+        FULL,
+        ranks={i: rank(last_t_s=100.0 - i % 7, step_s=1.0 + i % 5) for i in range(10_000)},
+        incidents=dict.fromkeys(Cause, 1),
+        detection_s=every,
+        recovery_s=every,
+    )
+    of_histograms = sum(len(BOUNDS_S) + 3 for _ in durations(snapshot))
+    assert sum(1 for _ in samples(snapshot)) + of_histograms < 2000
