@@ -19,6 +19,7 @@ from runner import commands, elsewhere, on_head
 from runner.answer import answer
 from runner.run_copy import Part
 from watchdog.errors import WatchkeeperError
+from watchdog.redaction import redact
 
 _INTERRUPTED = 130
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = _command(args)(args, time.time)
     except WatchkeeperError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(redact(f"error: {error}\n"))
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

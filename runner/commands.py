@@ -49,6 +49,7 @@ from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
 from runner.watch import watch_run
 from watchdog.errors import RunLocked, SpecError, WatchkeeperError
+from watchdog.redaction import redact
 
 if TYPE_CHECKING:
     from runner.job import Job
@@ -294,7 +295,7 @@ def _drive(
         raise
     except Exception as error:
         with run.crash_log.open("a", encoding="utf-8") as log:
-            log.write(traceback.format_exc())
+            log.write(redact(traceback.format_exc()))
         raise WatchkeeperError(
             f"run {run.run_id} failed by a mistake in the runner: {error!r}; the traceback is in "
             f"{run.crash_log}; `make resume RUN={run.run_id}` continues the run"

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from runner.curves import CurveBuilder, Curves
 from runner.rank_times import RankTime, RankTimes
 from runner.runs import RunFolder
 from runner.sound_records import sound_record
+from watchdog.errors import SpecError
 from watchdog.goodput import Accountant
 from watchdog.records import AttemptStarted, CheckpointSaved, StepReport
+from watchdog.strict_yaml import load_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,7 @@ def _mapping_of_json(text: str) -> Mapping[str, Any]:
 
 def _mapping_of_yaml(text: str) -> Mapping[str, Any]:
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+        value = load_yaml(text, "job.yaml")
+    except SpecError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from watchdog.errors import RollbackFailed
 from watchdog.muster import Failure
 from watchdog.records import Outcome
+from watchdog.redaction import redact
 
 #: What gloo says when a peer has left a collective, or its own connections were shut down.
 _ECHOES = (
@@ -34,7 +35,7 @@ def describe(error: BaseException, step: int) -> Failure:
     return Failure(
         outcome=_outcome(error),
         step=step,
-        error="".join(traceback.format_exception(error)).strip(),
+        error=redact("".join(traceback.format_exception(error)).strip()),
         is_echo=not isinstance(error, RollbackFailed) and is_echo(error),
     )
 

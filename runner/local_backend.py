@@ -15,6 +15,7 @@ from runner.watchdog_link import LocalChannel, Watchdog
 from runner.worker import AttemptReturn, Seat, Worker
 from watchdog.host import WatchdogHost
 from watchdog.records import OrderKind, Outcome
+from watchdog.redaction import redact
 
 _STOPS = {OrderKind.STOP: Outcome.STOPPED, OrderKind.HALT: Outcome.HALTED}
 
@@ -67,7 +68,7 @@ class LocalBackend:
             )
             return to_result(worker.run())
         except Exception:
-            error = traceback.format_exc()
+            error = redact(traceback.format_exc())
             return AttemptResult(outcome_of(error), error=error, rank=0)
 
     def close(self) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.strict_yaml import load_yaml
 from watchdog.errors import SpecError
+from watchdog.strict_yaml import load_yaml
 
 #: `a.b=value`; blanks may stand in a value only inside quotes, brackets or braces.
 _ASSIGNMENT = re.compile(

@@ -30,20 +30,28 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 #: Chosen: a collective that waits longer is taken for dead; the longest validation fits in it.
 COLLECTIVE_TIMEOUT_S = 600
+#: Chosen: all ranks come at once; the kernel lowers it to its own limit.
+_MOST_WAITING = 4096
 #: Chosen: the ranks leave the roll call within milliseconds of each other.
 _MEETING_TIMEOUT_S = 30
 
 
 class MeetingPoint:
-    """A store that this process offers, in case that it becomes rank 0."""
+    """A store that this process offers, in case that it becomes rank 0.
+
+    The store itself would listen on every interface, so it is handed a listener of `host` alone.
+    """
 
     def __init__(self, host: str) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, 0), family=family, backlog=_MOST_WAITING)
         self.store = TCPStore(
             host,
-            0,
+            listener.getsockname()[1],
             is_master=True,
             wait_for_workers=False,
             timeout=timedelta(seconds=_MEETING_TIMEOUT_S),
+            master_listen_fd=listener.detach(),
         )
 
     @property

@@ -23,6 +23,7 @@ from runner.backend import AttemptResult, outcome_of
 from runner.channel import ChannelDown
 from runner.job import Job
 from runner.local_backend import to_result
+from runner.loopback import ensure_token
 from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_config
 from runner.room import RoomWatch, await_room
 from runner.spec import worker_bounds
@@ -31,6 +32,7 @@ from runner.worker import AttemptReturn, Seat, Worker
 from runner.worker_deaths import death_of, first_line
 from watchdog.actor import NAMESPACE, actor_name, start_watchdog
 from watchdog.records import Outcome
+from watchdog.redaction import RedactingFormatter
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ class RayBackend:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         if not ray.is_initialized():
+            if not os.environ.get("RAY_ADDRESS"):
+                ensure_token(os.environ, Path.home())
             ray.init(
                 # Without "local" Ray would join whatever cluster runs on this machine.
                 address=os.environ.get("RAY_ADDRESS") or "local",
@@ -245,7 +249,7 @@ def _log_to(path: Path) -> None:
     """Send what this worker logs to a file of its own in the run's folder; `make logs` shows it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in ("runner", "watchdog", "jobs"):
         logger = logging.getLogger(name)
         logger.addHandler(handler)

@@ -17,8 +17,8 @@ from typing import Any
 
 from runner.driver_lock import is_driven
 from runner.runs import RunFolder
-from runner.strict_yaml import load_yaml
 from watchdog.errors import SpecError
+from watchdog.strict_yaml import load_yaml
 
 _FIRST_TAIL_BYTES = 128 * 1024
 _LAST_TAIL_BYTES = 2 * 1024 * 1024

@@ -19,10 +19,11 @@ from pydantic import BaseModel, ValidationError
 
 import jobs
 from runner.overrides import Layer, merge, nest, origin_of, read_assignments
+from runner.secret_settings import refuse_secrets
 from runner.spec import Config, RunSpec
 from runner.spec_errors import nearest, sentences
-from runner.strict_yaml import dump_yaml, load_yaml
 from watchdog.errors import SpecError
+from watchdog.strict_yaml import dump_yaml, read_yaml
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -81,6 +82,7 @@ def read_spec(
         layers.append(Layer("DRILL", {"drill": drill}))
     for text in overrides:
         layers.extend(read_assignments(text))
+    refuse_secrets(layers)
     _check_name(job, layers)
     return _with_data_folder(_resolve(layers), layers)
 
@@ -120,11 +122,7 @@ def _job_file(job: str) -> Path:
 
 
 def _load_section(path: Path, where: str) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{where}: cannot be read; {error}") from error
-    values = load_yaml(text, where)
+    values = read_yaml(path, where)
     if not isinstance(values, dict):
         raise SpecError(f"{where}: is {_kind(values)}, not a list of settings (name: value)")
     return values

@@ -32,6 +32,7 @@ from watchdog.records import (
     RunStarted,
     Verdict,
 )
+from watchdog.redaction import redact
 from watchdog.tiers import backoff_s
 
 _log = logging.getLogger(__name__)
@@ -199,7 +200,7 @@ class Supervisor:
         snapshot = self._ask(watchdog.snapshot)
         result: dict[str, Any] = {
             "state": ending.phase.value,
-            "reason": ending.reason,
+            "reason": redact(ending.reason),
             "step": ending.step,
             "metrics": ending.metrics,
             "trivial_metrics": ending.trivial,

@@ -5,26 +5,14 @@ Runs in: anywhere (reads files).
 
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from watchdog.config import WatchdogConfig
 from watchdog.errors import SpecError
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads `1e-4` as a number, as YAML 1.2 and every reader expect."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+from watchdog.strict_yaml import read_yaml
 
 
 def read_config(path: Path) -> WatchdogConfig:
@@ -34,12 +22,13 @@ def read_config(path: Path) -> WatchdogConfig:
         SpecError: the file cannot be read, or says something that does not exist.
     """
     try:
-        document: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = read_yaml(path, path.name)
+    except SpecError as error:
         raise SpecError(f"cannot read {path}: {error}; --config takes a job.yaml") from error
     section = document.get("watchdog") if isinstance(document, dict) else None
     try:
-        return WatchdogConfig.model_validate(section or {})
+        # As JSON, because strict models take a list for a tuple and text for an enum only there.
+        return WatchdogConfig.model_validate_json(json.dumps(section or {}))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("watchdog", *first["loc"]))

@@ -44,7 +44,8 @@ class LifelineServer:
     def __init__(self, host: str, on_broken: Callable[[str], None]) -> None:
         self._on_broken = on_broken
         self._token = secrets.token_hex(16)
-        self._listener = socket.create_server((host, 0), backlog=1024)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=1024)
         self._listener.setblocking(False)
         port = self._listener.getsockname()[1]
         self.address = LifelineAddress(host, port, self._token)

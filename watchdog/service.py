@@ -32,6 +32,7 @@ from watchdog.records import (
     Tick,
     Verdict,
 )
+from watchdog.redaction import redact_record
 from watchdog.snapshot import Snapshot
 from watchdog.trace import TraceWriter, read_trace
 
@@ -139,7 +140,11 @@ class Service:
             self._ledger.close()
 
     def _observe(self, records: Sequence[Record]) -> None:
-        """Keep and judge records; whatever follows from them is on disk when this returns."""
+        """Keep and judge records; whatever follows from them is on disk when this returns.
+
+        Both files hold what is said here, so this is where secrets are taken out of it.
+        """
+        records = [redact_record(record) for record in records]
         self._trace.write(records)
         conclusions: list[Conclusion] = []
         for record in records:

@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from runner.preflight.findings import Finding, Preflight, failed, finding_from_json, warned
 from runner.preflight.request import Request
+from watchdog.redaction import redact
 
 if TYPE_CHECKING:
     from runner.job import Job  # imports torch
@@ -75,7 +76,9 @@ class _Talk:
             self.begun.append(self.running)
             self._tell(self.title)
         elif "findings" in line:
-            self.findings.extend(finding_from_json(value) for value in line["findings"])
+            found = map(finding_from_json, line["findings"])
+            # What a check found may quote an exception of the job's code.
+            self.findings.extend(replace(f, text=redact(f.text)) for f in found)
         else:
             self.has_ended = True
 
@@ -157,5 +160,5 @@ def _crash(code: int, watch: _Watch, tail: str) -> Finding:
 def _tail(errors: IO[bytes]) -> str:
     """Return the last line that is not empty."""
     errors.seek(0)
-    lines = errors.read()[-4000:].decode("utf-8", errors="replace").splitlines()
+    lines = redact(errors.read()[-4000:].decode("utf-8", errors="replace")).splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

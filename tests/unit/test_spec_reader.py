@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import jobs
 from runner.spec_reader import dump_spec, known_jobs, read_resolved, read_spec
-from runner.strict_yaml import dump_yaml
 from watchdog.errors import SpecError
+from watchdog.strict_yaml import dump_yaml
 
 JOB = """\
 name: tiny

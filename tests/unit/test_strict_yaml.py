@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.strict_yaml import dump_yaml, load_yaml
 from watchdog.errors import SpecError
+from watchdog.strict_yaml import dump_yaml, load_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,73 @@ def test_text_is_written_so_that_a_yaml_1_1_reader_agrees(text: str) -> None:
     written = dump_yaml({"a": text})
     assert yaml.safe_load(written) == {"a": text}
     assert load_yaml(written, "f") == {"a": text}
+
+
+def nested(levels: int) -> str:
+    """Return a text whose aliases double what it holds at each level."""
+    lines = ["a0: &a0 [1, 2]"]
+    lines += [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+def merged(levels: int) -> str:
+    """Return a text whose merges double the keys they copy at each level."""
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("bomb", [nested(60), merged(60)])
+def test_aliases_cannot_make_a_small_text_large(bomb: str) -> None:
+    with pytest.raises(SpecError, match="more than 100000 values"):
+        load_yaml(bomb, "job.yaml")
+
+
+def test_a_few_aliases_are_fine() -> None:
+    value = load_yaml("a: &a [1, 2]\nb: *a\nc: &c {x: 1}\nd: {<<: *c, y: 2}", "job.yaml")
+    assert value == {"a": [1, 2], "b": [1, 2], "c": {"x": 1}, "d": {"x": 1, "y": 2}}
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: [*a]}"])
+def test_a_value_that_contains_itself_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="contains itself"):
+        load_yaml(text, "job.yaml")
+
+
+@pytest.mark.parametrize("depth", [65, 100_000])
+def test_deep_nesting_is_refused(depth: int) -> None:
+    with pytest.raises(SpecError, match=r"deep|recursion"):
+        load_yaml("[" * depth + "]" * depth, "job.yaml")
+
+
+def test_a_long_text_is_refused_unread() -> None:
+    with pytest.raises(SpecError, match="longer than 262144 characters"):
+        load_yaml("# " + "x" * 2**18, "job.yaml")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a: \x00b", b"\xc3"])
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(data)
+    with pytest.raises(SpecError, match=r"^job\.yaml"):
+        read_yaml(path, "job.yaml")
+
+
+def test_a_device_that_never_ends_is_not_read_to_its_end() -> None:
+    with pytest.raises(SpecError):
+        read_yaml(Path("/dev/zero"), "job.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!python/object/apply:os.system [true]",
+        "a: !!python/name:os.system",
+        "!!python/module:os",
+        "a: !!python/tuple [1]",
+        "a: !own {}",
+    ],
+)
+def test_a_tag_cannot_name_code(text: str) -> None:
+    with pytest.raises(SpecError, match="could not determine a constructor"):
+        load_yaml(text, "job.yaml")
