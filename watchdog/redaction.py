@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from functools import cache
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from watchdog.records import Record
 
@@ -123,7 +123,7 @@ def has_credential(text: str) -> bool:
 
 def redact_record(record: RecordT) -> RecordT:
     """Return the record with its free text redacted; the same object where nothing was secret."""
-    changes = {
+    changes: dict[str, Any] = {
         name: clean
         for name in _FREE_TEXT
         if isinstance(text := getattr(record, name, None), str) and (clean := redact(text)) != text

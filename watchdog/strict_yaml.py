@@ -90,11 +90,11 @@ def read_yaml(path: Path, origin: str) -> Any:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(4 * _MOST_CHARACTERS + 1)
+            data = file.read(4 * _MOST_CHARACTERS + 1)  # UTF-8 takes 4 bytes at most
+        if len(data) > 4 * _MOST_CHARACTERS:
+            raise _too_long(origin)
         text = data.decode("utf-8")
     except (OSError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError) and len(data) > 4 * _MOST_CHARACTERS:
-            raise _too_long(origin) from error
         raise SpecError(f"{origin}: cannot be read; {error}") from error
     return load_yaml(text, origin)
 
