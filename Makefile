@@ -12,7 +12,7 @@ SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
-export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT A B C D NAME FROM
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT A B C D NAME FROM WEBHOOK ALERTMANAGER
 ADDRESS_OPTION = $${ADDRESS:+--address "$$ADDRESS"}
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
@@ -94,8 +94,8 @@ bench: $(STAMP) ## measure the goals; writes docs/BENCHMARKS.md
 deploy-files: $(STAMP) ## write the rules, dashboards and runbooks again from their catalogues
 	@$(PY) -m deploy.generate
 
-monitoring: $(STAMP) setup-servers ## Prometheus and Alertmanager against local runs
-	$(PY) -m deploy.local
+monitoring: $(STAMP) setup-servers ## Prometheus, Alertmanager and Grafana (where it is) for local runs [WEBHOOK= ALERTMANAGER=file RUNS_DIR=]
+	@$(PY) -m deploy.local $${WEBHOOK:+--webhook "$$WEBHOOK"} $${ALERTMANAGER:+--alertmanager-config "$$ALERTMANAGER"} $(RUNS_OPTION)
 
 clean: ## remove caches and the virtual environment; runs and data stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache .hypothesis *.egg-info

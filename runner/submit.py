@@ -35,7 +35,7 @@ from runner.tail import JsonTail
 from runner.tensorboard import EventWriter
 from runner.watchdog_link import Watchdog
 from watchdog.errors import SpecError
-from watchdog.records import record_from_json
+from watchdog.records import RunEnded, record_from_json
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
@@ -82,8 +82,13 @@ def drive(
             supervisor = Supervisor(
                 run, resolved.spec, backend, store, monitor.is_stopping, drill.recovering
             )
-            with _signals(monitor):
-                ending = _run(supervisor, watchdog, monitor, is_resumed=is_resumed)
+            try:
+                with _signals(monitor):
+                    ending = _run(supervisor, watchdog, monitor, is_resumed=is_resumed)
+            except Exception as error:  # told on: whoever watches the metrics is to be paged
+                _tell_failure(watchdog, error)
+                _let_the_end_be_read(watchdog)
+                raise
             _let_the_end_be_read(watchdog)
         finally:
             if monitor is not None:
@@ -109,6 +114,25 @@ def _run(
     beside = threading.Thread(target=monitor.run, name="monitor", daemon=True)
     beside.start()
     return supervisor.drive(watchdog, is_resumed=is_resumed)
+
+
+def _tell_failure(watchdog: Watchdog, error: Exception) -> None:
+    """Tell the watchdog that the driver cannot go on, so that the run's state is known as failed.
+
+    Whatever is wrong may hinder this as well; the error itself is what matters then.
+    """
+    try:
+        history = watchdog.history()
+        ended = RunEnded(
+            t_s=time.time(),
+            attempt=history.attempt,
+            step=history.step,
+            state=Phase.FAILED.value,
+            reason=f"the driver failed: {error!r}",
+        )
+        watchdog.exchange([ended])
+    except (ChannelDown, OSError) as second:
+        _log.warning("could not tell the watchdog that the run failed: %s", second)
 
 
 def _let_the_end_be_read(watchdog: Watchdog) -> None:

@@ -1,4 +1,4 @@
-"""Serves the watchdog's snapshot to Prometheus over HTTP, and tells Prometheus where.
+"""Serves the watchdog's snapshot to Prometheus over HTTP.
 
 Each scrape reads one snapshot; nothing is counted here. The registry is our own, because Ray's
 metrics drop a gauge 20 s after it was last set and never show a NaN loss.
@@ -8,18 +8,11 @@ Runs in: watchdog actor.
 
 from __future__ import annotations
 
-import errno
-import json
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib import metadata
-from pathlib import Path
-from threading import Thread
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -34,9 +27,8 @@ from prometheus_client.utils import floatToGoString
 from watchdog.exposition import Durations, Sample, durations, samples
 from watchdog.latency import BOUNDS_S
 from watchdog.metrics import CATALOGUE, Family, MetricType
+from watchdog.metrics_server import listen
 from watchdog.snapshot import TERMINAL_STATES, Snapshot
-
-_log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 9465
 
@@ -59,19 +51,19 @@ class SnapshotCollector(Collector):
         self._grace_s = grace_s
         self._ended_t_s: float | None = None
         self._peaks: dict[tuple[str, tuple[str, ...]], float] = {}
-        self._scraped_t_s: float | None = None
+        self.scraped_t_s: float | None = None
         self._has_served_end = False
 
     def is_end_awaited(self) -> bool:
         """Whether somebody scrapes this run and has not read yet that it ended."""
-        if self._scraped_t_s is None or self._has_served_end:
+        if self.scraped_t_s is None or self._has_served_end:
             return False
-        return self._clock() - self._scraped_t_s < _SCRAPE_AGE_S
+        return self._clock() - self.scraped_t_s < _SCRAPE_AGE_S
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families; only the watchdog's own once the run is over for the grace."""
         snapshot = self._snapshot()
-        self._scraped_t_s = self._clock()
+        self.scraped_t_s = self._clock()
         self._has_served_end = snapshot.state in TERMINAL_STATES
         build = Sample("training_watchdog_build_info", 1.0, (_version(),))
         by_family: dict[str, list[Sample]] = {build.name: [build]}
@@ -156,6 +148,8 @@ def _version() -> str:
 class Exporter:
     """An HTTP server with the metrics of one run at `/metrics`; `port` is the real one.
 
+    Named its `run`, it refuses whoever asks for another's: `/metrics?run=…`.
+
     Raises:
         OSError: the address cannot be listened on, for another reason than a busy port.
     """
@@ -166,15 +160,21 @@ class Exporter:
         host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         *,
+        run: str | None = None,
         clock: Callable[[], float] = time.time,
         grace_s: float = DEFAULT_GRACE_S,
     ) -> None:
         registry = CollectorRegistry(auto_describe=False)
         self._collector = SnapshotCollector(snapshot, clock, grace_s)
         registry.register(self._collector)
-        self._server, self._thread = _listen(host, port, registry)
+        self._server, self._thread = listen(host, port, registry, run)
         self.host = host
         self.port: int = self._server.server_port
+
+    @property
+    def scraped_t_s(self) -> float | None:
+        """When somebody last read the metrics; None before the first time."""
+        return self._collector.scraped_t_s
 
     def is_end_awaited(self) -> bool:
         """Whether somebody scrapes this run and has not read yet that it ended."""
@@ -185,37 +185,3 @@ class Exporter:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def _listen(host: str, port: int, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
-    """Serve on `port`, or on any free one when another run has it already."""
-    try:
-        return start_http_server(port, host, registry)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-    server, thread = start_http_server(0, host, registry)
-    _log.info(
-        "port %d is taken, probably by another run; metrics are on %d", port, server.server_port
-    )
-    return server, thread
-
-
-def write_file_sd(path: Path, target: str, labels: Mapping[str, str]) -> None:
-    """Tell Prometheus of one run: a `file_sd` file that is never seen half-written.
-
-    `target` is `host:port`; `labels` are put on every series of it, `up` included.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Prometheus reads what matches *.json, so the half-written file must not.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps([{"targets": [target], "labels": dict(labels)}]) + "\n")
-    partial.replace(path)
-
-
-def remove_file_sd(path: Path) -> None:
-    """Take a run off Prometheus's list, after its grace; one that is not listed is fine."""
-    path.unlink(missing_ok=True)

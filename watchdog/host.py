@@ -7,6 +7,7 @@ Runs in: watchdog actor, or the driver of an in-process run.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -17,7 +18,8 @@ from typing import Any
 
 from watchdog.claims import Claims
 from watchdog.config import WatchdogConfig
-from watchdog.exporter import Exporter, remove_file_sd, write_file_sd
+from watchdog.discovery import is_scraped, list_run, note_scrape, unlist_run
+from watchdog.exporter import Exporter
 from watchdog.held_copies import HeldCopies
 from watchdog.history import RunHistory
 from watchdog.lifeline import LifelineAddress
@@ -28,8 +30,14 @@ from watchdog.service import Service
 from watchdog.snapshot import Snapshot
 from watchdog.tiers import RecoveryConfig
 
+_log = logging.getLogger(__name__)
+
 #: Chosen: silence is judged in seconds, so a tick a second is fine enough and costs nothing.
 _TICK_S = 1.0
+#: Chosen: whether somebody scrapes at all is remembered for a day, so a minute is exact enough.
+_NOTE_S = 60.0
+#: Ends that somebody is paged for.
+_PAGED_STATES = frozenset({"halted", "failed"})
 #: Chosen: an answer needs a few milliseconds to leave.
 _LAST_BREATH_S = 0.05
 
@@ -58,9 +66,10 @@ class WatchdogHost:
         self._claims = Claims(folder / "drill_claims.jsonl", time.time)
         self._held = HeldCopies()
         self._held_lock = threading.Lock()
-        self._exporter = Exporter(self._service.snapshot, config.host, config.port)
-        self._sd_file = folder.parent / ".prometheus" / f"{folder.name}.json"
-        write_file_sd(self._sd_file, f"{config.host}:{self._exporter.port}", {"run": folder.name})
+        self._folder = folder
+        self._exporter = Exporter(self._service.snapshot, config.host, config.port, run=folder.name)
+        list_run(folder, config.host, self._exporter.port, address)
+        self._noted_t_s: float | None = None
         self._closed = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="watchdog-tick", daemon=True)
         self._ticker.start()
@@ -124,8 +133,15 @@ class WatchdogHost:
             self._held.drop_after(step)
 
     def is_end_awaited(self) -> bool:
-        """Whether somebody scrapes the metrics and has not read yet that the run ended."""
-        return self._exporter.is_end_awaited()
+        """Whether somebody scrapes the metrics and has not read yet that the run ended.
+
+        An end that asks for a person is awaited also by somebody who scrapes the other runs of the
+        folder and has not come to this one: it may have been over before its first scrape.
+        """
+        if self._exporter.scraped_t_s is not None:
+            return self._exporter.is_end_awaited()
+        needs_a_person = self._service.snapshot().state in _PAGED_STATES
+        return needs_a_person and is_scraped(self._folder, time.time())
 
     def enroll(self, member: Member, attempt: int, rank: int) -> LifelineAddress:
         """Take in that a worker process lives; return where its lifeline goes to."""
@@ -152,7 +168,7 @@ class WatchdogHost:
         self._closed.set()
         self._ticker.join()
         self._registrar.close()
-        remove_file_sd(self._sd_file)
+        unlist_run(self._folder)
         self._exporter.close()
         self._service.close()
 
@@ -160,3 +176,15 @@ class WatchdogHost:
         while not self._closed.wait(_TICK_S):
             self._service.tick()
             self._registrar.tick()
+            self._note_scrapes()
+
+    def _note_scrapes(self) -> None:
+        """Leave word for later runs that somebody scrapes, once a minute at most."""
+        scraped_t_s = self._exporter.scraped_t_s
+        if scraped_t_s is None or scraped_t_s - (self._noted_t_s or 0.0) < _NOTE_S:
+            return
+        self._noted_t_s = scraped_t_s
+        try:
+            note_scrape(self._folder)
+        except OSError as error:
+            _log.info("could not note that the metrics are scraped: %s", error)

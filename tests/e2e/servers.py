@@ -19,7 +19,6 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "deploy" / "prometheus" / "prometheus.yml"
-ALERTMANAGER = REPOSITORY / "deploy" / "alertmanager" / "alertmanager.yml"
 PATIENCE_S = 30.0
 
 
@@ -57,29 +56,10 @@ class Server:
         self._log.close()
 
 
-class Alertmanager(Server):
-    """Alertmanager with our routes, whose receivers are a sink of the test's own."""
-
-    def __init__(self, folder: Path, sink_port: int) -> None:
-        self.target = f"127.0.0.1:{free_port()}"
-        config = folder / "alertmanager.yml"
-        config.write_text(ALERTMANAGER.read_text().replace(":9095", f":{sink_port}"))
-        command = [
-            need("prometheus-alertmanager"),
-            f"--config.file={config}",
-            f"--storage.path={folder / 'alertmanager'}",
-            f"--web.listen-address={self.target}",
-            "--cluster.listen-address=",
-        ]
-        super().__init__(command, folder / "alertmanager.log")
-
-
 class Prometheus(Server):
     """Prometheus with our configuration; `interval` is that of its scrapes and evaluations."""
 
-    def __init__(
-        self, folder: Path, *, interval: str = "1s", alertmanager: str = "127.0.0.1:9"
-    ) -> None:
+    def __init__(self, folder: Path, *, interval: str = "1s") -> None:
         self._url = f"http://127.0.0.1:{free_port()}"
         rules = folder / "rules"
         rules.mkdir()
@@ -87,7 +67,7 @@ class Prometheus(Server):
             text = rule_file.read_text().replace("interval: 5s", f"interval: {interval}")
             (rules / rule_file.name).write_text(text)
         text = CONFIG.read_text().replace("../../runs/.prometheus", str(folder / "targets"))
-        text = text.replace(": 5s", f": {interval}").replace("127.0.0.1:9093", alertmanager)
+        text = text.replace(": 5s", f": {interval}").replace("127.0.0.1:9093", "127.0.0.1:9")
         config = folder / "prometheus.yml"
         config.write_text(text)
         command = [

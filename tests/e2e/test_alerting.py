@@ -1,71 +1,87 @@
-"""A real run, a real Prometheus, a real Alertmanager: who is paged, and how soon."""
+"""`make monitoring` beside real runs: who is paged, how soon, and that nobody is for nothing."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.servers import REPOSITORY, Alertmanager, Prometheus, need, wait_until
+from tests.e2e.servers import REPOSITORY, need, wait_until
+from tests.ray.runs import descendants
 
 pytestmark = pytest.mark.server
 
 
-class Sink:
-    """Receives what Alertmanager sends; `notes` are (Unix s, path, alert name, run)."""
+class Monitoring:
+    """The command in a process of its own; `said` are (Unix s, line)."""
 
-    def __init__(self) -> None:
-        notes: list[tuple[float, str, str, str]] = []
+    def __init__(self, runs: Path) -> None:
+        command = [sys.executable, "-m", "deploy.local", "--runs-dir", str(runs)]
+        # Ports that are taken give way to free ones; the test's are as good as taken.
+        command += ["--port", "0", "--alertmanager-port", "0"]
+        self.said: list[tuple[float, str]] = []
+        self._process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                for alert in json.loads(body)["alerts"]:
-                    labels = alert["labels"]
-                    if alert["status"] == "firing":
-                        run = labels.get("run", "")
-                        notes.append((time.time(), self.path, labels["alertname"], run))
-                self.send_response(200)
-                self.end_headers()
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.said.append((time.time(), line.rstrip("\n")))
 
-            def log_message(self, *args: Any) -> None:
-                pass
+    def has_said(self, text: str) -> bool:
+        return any(text in line for _, line in self.said)
 
-        self.notes = notes
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    def told(self, run: str) -> list[str]:
+        """Return what was said of a run: `page TrainingRunHalted`."""
+        pattern = re.compile(rf"(page|ticket): (\w+): .*\b{re.escape(run)}\b")
+        found = (pattern.search(line) for _, line in self.said)
+        return [f"{match[1]} {match[2]}" for match in found if match is not None]
 
-    def names(self, path: str, run: str) -> list[str]:
-        return [name for _, at, name, of in self.notes if (at, of) == (path, run)]
+    def interrupt(self) -> int:
+        """Press Ctrl-C; return the exit code."""
+        self._process.send_signal(signal.SIGINT)
+        code = self._process.wait(timeout=30)
+        self._reader.join()
+        return code
+
+    def servers(self) -> list[int]:
+        """Return the process ids of its servers."""
+        return descendants(self._process.pid)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    opened = Sink()
-    yield opened
-    opened.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+        self._reader.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Return a runs folder whose list of targets Prometheus reads."""
-    folder = tmp_path / "runs"
-    (folder / ".prometheus").mkdir(parents=True)
-    (tmp_path / "targets").symlink_to(folder / ".prometheus")
-    return folder
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def monitoring(runs: Path) -> Iterator[Monitoring]:
+    need("prometheus")
+    need("prometheus-alertmanager")
+    runs.mkdir()
+    started = Monitoring(runs)
+    yield started
+    started.close()
 
 
 def submit(runs: Path, run: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -87,29 +103,33 @@ def submit(runs: Path, run: str, *options: str) -> subprocess.CompletedProcess[s
 
 
 def test_a_halted_run_pages_once_and_in_time_and_a_healthy_one_never(
-    tmp_path: Path, runs: Path, sink: Sink
+    monitoring: Monitoring, runs: Path
 ) -> None:
-    need("prometheus-alertmanager")
-    alertmanager = Alertmanager(tmp_path, sink.port)
-    prometheus = Prometheus(tmp_path, interval="5s", alertmanager=alertmanager.target)
-    try:
-        wait_until(lambda: prometheus.query("vector(1)") != [], "Prometheus serves")
-        healthy = submit(runs, "healthy")
-        assert healthy.returncode == 0, healthy.stderr
-        # Slow at first: a run that is over before it was scraped once pages nobody.
-        drill = "slow@step=1,factor=30;exception@step=800,times=99"
-        halted = submit(runs, "halted", "--drill", drill)
-        assert halted.returncode == 3, halted.stderr
-        lines = (runs / "halted" / "ledger.jsonl").read_text().splitlines()
-        ended_s = json.loads(lines[-1])["t_s"]
-        wait_until(lambda: sink.names("/page", "halted") != [], "the page arrives", 60.0)
-        wait_until(lambda: sink.names("/heartbeat", "") != [], "the heartbeat arrives")
-    finally:
-        prometheus.close()
-        alertmanager.close()
-    paged_s = next(t for t, path, _, run in sink.notes if (path, run) == ("/page", "halted"))
+    wait_until(lambda: monitoring.has_said("Ctrl-C ends all"), "the servers are up")
+    assert monitoring.has_said("Prometheus    http://127.0.0.1:")
+    assert monitoring.has_said("are printed here. WEBHOOK=")
+    healthy = submit(runs, "healthy")
+    assert healthy.returncode == 0, healthy.stderr
+    # Over within a second or two, so that it may end before it was scraped for the first time.
+    halted = submit(runs, "halted", "--drill", "exception@step=200,times=99")
+    assert halted.returncode == 3, halted.stderr
+    lines = (runs / "halted" / "ledger.jsonl").read_text().splitlines()
+    ended_s = json.loads(lines[-1])["t_s"]
+    wait_until(lambda: monitoring.told("halted") != [], "the page arrives", 60.0)
+    paged_s = next(t for t, line in monitoring.said if "page: TrainingRunHalted" in line)
     sys.stdout.write(f"from the halt to the page {paged_s - ended_s:.1f} s\n")
-    assert sink.names("/page", "halted") == ["TrainingRunHalted"]
-    assert sink.names("/page", "healthy") == []
-    assert sink.names("/tickets", "healthy") == []
-    assert set(sink.names("/heartbeat", "")) == {"TrainingDeadMansSwitch"}
+    wait_until(lambda: monitoring.has_said("the dead man's switch arrived"), "the heartbeat")
+    servers = monitoring.servers()
+    assert len(servers) == 2
+    assert monitoring.interrupt() == 0
+    assert monitoring.told("halted") == ["page TrainingRunHalted"]
+    assert monitoring.told("healthy") == []
+    assert [pid for pid in servers if _lives(pid)] == []
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

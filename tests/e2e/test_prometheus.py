@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.servers import CONFIG, Prometheus, get, need, wait_until
+from tests.e2e.servers import CONFIG, REPOSITORY, Prometheus, get, need, wait_until
 from tests.unit import sample_run
-from watchdog.exporter import Exporter, remove_file_sd, write_file_sd
+from watchdog.discovery import list_run, write_file_sd
+from watchdog.exporter import Exporter
 from watchdog.goodput import Accountant
 from watchdog.metrics import CATALOGUE
 from watchdog.records import Cause
@@ -85,7 +87,9 @@ def run() -> Run:
 
 @pytest.fixture
 def exporter(run: Run) -> Iterator[Exporter]:
-    served = Exporter(lambda: run.snapshot, port=0, clock=lambda: run.now_s, grace_s=60.0)
+    served = Exporter(
+        lambda: run.snapshot, port=0, run="sample", clock=lambda: run.now_s, grace_s=60.0
+    )
     yield served
     served.close()
 
@@ -102,15 +106,20 @@ def test_a_run_is_found_read_and_forgotten(
     prometheus: Prometheus, exporter: Exporter, run: Run, tmp_path: Path
 ) -> None:
     listed = tmp_path / "targets" / "sample.json"
-    write_file_sd(
-        listed, f"127.0.0.1:{exporter.port}", {"training_job": "vesuvius", "run": "sample"}
-    )
+    target = f"127.0.0.1:{exporter.port}"
+    labels = {"training_job": "vesuvius", "run": "sample", "__param_run": "sample"}
+    write_file_sd(listed, target, labels)
+    # A run that was killed: its file stayed, and another run listens on its port by now.
+    dead = tmp_path / "targets" / "dead.json"
+    write_file_sd(dead, target, {"run": "dead", "__param_run": "dead"})
     wait_until(lambda: prometheus.value("training_step") == 160.0, "the step is read")
 
     one = '{training_job="vesuvius",run="sample"'
     assert prometheus.value(f"up{one}}}") == 1.0
     assert prometheus.value(f'training_run_state{one},training_run_state="running"}}') == 1.0
     assert prometheus.value("sum(training_run_state)") == 1.0
+    wait_until(lambda: prometheus.value('up{run="dead"}') == 0.0, "the dead run is missed")
+    dead.unlink()
     assert prometheus.value(f'training_incidents_total{one},cause="nonfinite"}}') == 1.0
     assert prometheus.value(f'training_incidents_total{one},cause="plateau"}}') == 0.0
     assert prometheus.value(f'training_rank_step_duration_seconds{one},rank="1"}}') == 0.6
@@ -128,9 +137,9 @@ def test_a_run_is_found_read_and_forgotten(
 
     run.now_s += 61.0
     wait_until(lambda: prometheus.query("training_step") == [], "the series go stale")
-    assert prometheus.value("up") == 1.0
+    assert prometheus.value('up{run="sample"}') == 1.0
 
-    remove_file_sd(listed)
+    listed.unlink()
     wait_until(lambda: prometheus.query("up") == [], "the run is forgotten")
 
 
@@ -147,6 +156,31 @@ def test_promtool_accepts_the_configuration() -> None:
         [need("promtool"), "check", "config", str(CONFIG)], capture_output=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_in_compose_a_run_is_scraped_at_the_head_by_its_own_port(tmp_path: Path) -> None:
+    config, job = tmp_path / "prometheus.yml", "training-watchdog"
+    text = (REPOSITORY / "deploy" / "compose" / "prometheus.yml").read_text()
+    config.write_text(text.replace("/runs/", f"{tmp_path}/runs/"))
+    list_run(tmp_path / "runs" / "second", "0.0.0.0", 9466, "172.18.0.2")
+    found = subprocess.run(
+        [*f"{need('promtool')} check service-discovery --timeout=2s".split(), config, job],
+        capture_output=True,
+        check=False,
+    )
+    (target,) = json.loads(found.stdout)
+    assert target["labels"]["__address__"] == "ray-head:9466"
+    assert (target["labels"]["run"], target["labels"]["__param_run"]) == ("second", "second")
+
+
+def test_runs_of_one_host_listen_on_neighbouring_ports(run: Run) -> None:
+    first = Exporter(lambda: run.snapshot, port=0)
+    second = Exporter(lambda: run.snapshot, port=first.port)
+    try:
+        assert 0 < second.port - first.port < 16
+    finally:
+        first.close()
+        second.close()
 
 
 def test_a_busy_port_gives_way_to_a_free_one(exporter: Exporter) -> None:

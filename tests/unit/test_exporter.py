@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics import exposition, parser
 
-from watchdog.exporter import SnapshotCollector, remove_file_sd, write_file_sd
+from watchdog.exporter import SnapshotCollector
 from watchdog.snapshot import TERMINAL_STATES, RankView, Snapshot
 
 # Named here with their types, because the library leaves them out.
@@ -114,24 +112,6 @@ def test_a_resumed_run_is_seen_again(bench: Bench) -> None:
 def test_a_run_without_a_name_shows_only_the_watchdog(bench: Bench) -> None:
     bench.snapshot = Snapshot()
     assert bench.names() == {"training_watchdog_build"}
-
-
-def test_file_sd_lists_the_target_with_its_labels(tmp_path: Path) -> None:
-    path = tmp_path / ".prometheus" / "run-1.json"
-    write_file_sd(path, "127.0.0.1:9465", {"run": "run-1"})
-    expected = [{"targets": ["127.0.0.1:9465"], "labels": {"run": "run-1"}}]
-    assert json.loads(path.read_text()) == expected
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_file_sd_replaces_and_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "run-1.json"
-    write_file_sd(path, "127.0.0.1:1", {})
-    write_file_sd(path, "127.0.0.1:2", {})
-    assert json.loads(path.read_text())[0]["targets"] == ["127.0.0.1:2"]
-    remove_file_sd(path)
-    remove_file_sd(path)
-    assert not path.exists()
 
 
 def test_the_end_of_a_run_is_awaited_only_by_somebody_who_scrapes(bench: Bench) -> None:
