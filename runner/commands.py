@@ -32,6 +32,7 @@ from runner.driver_lock import (
     request_stop,
     wait_until_free,
 )
+from runner.environment import write_environment
 from runner.new_job import new_job
 from runner.progress import progress_for
 from runner.run_logs import Doubled, log_lines
@@ -89,6 +90,7 @@ def submit(args: Namespace, clock: Clock) -> int:
     job = replace(job, spec=resolved.spec)
     run = create_run(args.runs_dir, args.job, args.run, t_s=clock())
     run.job_yaml.write_text(dump_spec(resolved.spec), encoding="utf-8")
+    write_environment(run, sys.argv[1:])
     if not args.follow:
         return _start_detached(run, args, is_first=True)
     return _drive(run, resolved, job, args, clock, is_resumed=False)

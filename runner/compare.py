@@ -20,8 +20,8 @@ from runner.evidence import Evidence, read_evidence
 from runner.plain_words import duration, value
 from runner.report import render_page
 from runner.report_charts import Figure, line
+from runner.report_figures import Chart
 from runner.report_tables import Table
-from runner.report_view import Chart
 from runner.runs import RunFolder
 
 _MAX_POINTS = 2000
@@ -181,7 +181,7 @@ def _charts(names: Sequence[str], curves: Sequence[Curves]) -> tuple[Chart, ...]
         metrics.append(line([(e.step, e.val_metric) for e in seen], name, colour, mode=marks))
     note = "Faint: every step. Strong: a running mean. Superseded steps are left out."
     candidates = (
-        Chart("loss", "Training loss", _figure(losses, "loss"), note, is_wide=True),
+        Chart("loss", "Training loss", _figure(losses, "loss"), caption=note, is_wide=True),
         Chart("metric", "Validation metric", _figure(metrics, "metric"), is_wide=True),
         Chart("validation", "Validation loss", _figure(val_losses, "validation loss")),
         Chart("lr", "Learning rate", _figure(rates, "learning rate")),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runner.curves import CurveBuilder, Curves
+from runner.lineage import Generation, LineageBuilder
+from runner.rank_timeline import Timeline, TimelineBuilder
 from runner.rank_times import RankTime, RankTimes
 from runner.runs import RunFolder
 from runner.sound_records import sound_record
@@ -23,7 +25,10 @@ from watchdog.strict_yaml import load_yaml
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """A run folder in memory. `time_s` are seconds by goodput category."""
+    """A run folder in memory.
+
+    `time_s` are seconds by goodput category; `setting` is where and how the run was started.
+    """
 
     run_id: str
     spec_text: str
@@ -39,6 +44,9 @@ class Evidence:
     last_t_s: float | None
     bad_lines: int
     dataset_size: int | None = None
+    generations: tuple[Generation, ...] = ()
+    timeline: Timeline = field(default_factory=Timeline)
+    setting: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_evidence(run: RunFolder) -> Evidence:
@@ -63,6 +71,9 @@ def read_evidence(run: RunFolder) -> Evidence:
         last_t_s=trace.last_t_s,
         bad_lines=trace.bad_lines + ledger.count(None),
         dataset_size=trace.dataset_size,
+        generations=trace.lineage.generations(),
+        timeline=trace.timeline.timeline(),
+        setting=_mapping_of_json(_read_text(run.environment)),
     )
 
 
@@ -72,6 +83,8 @@ class _Trace:
     def __init__(self) -> None:
         self.curves = CurveBuilder()
         self.rank_times = RankTimes()
+        self.lineage = LineageBuilder()
+        self.timeline = TimelineBuilder()
         self.accountant = Accountant()
         self.checkpoints: list[CheckpointSaved] = []
         self.first_t_s: float | None = None
@@ -87,6 +100,8 @@ class _Trace:
         self.first_t_s = record.t_s if self.first_t_s is None else self.first_t_s
         self.last_t_s = record.t_s
         self.curves.observe(record)
+        self.lineage.observe(record)
+        self.timeline.observe(record)
         self.accountant.observe(record)
         if isinstance(record, StepReport):
             self.rank_times.observe(record)

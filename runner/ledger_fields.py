@@ -43,3 +43,9 @@ def count(line: Line, name: str) -> int | None:
     """Return how many there are: of a list its length, of a number itself."""
     value = line.get(name)
     return len(value) if isinstance(value, list | tuple) else whole(line, name)
+
+
+def listed(line: Line, name: str) -> list[Line]:
+    """Return the objects of a list, or none."""
+    value = line.get(name)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

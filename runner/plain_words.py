@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from runner.story import Intervention, Recovery
+from runner.chapters import Intervention, Recovery
 from watchdog.records import Cause
 
 UNKNOWN = "unknown"
@@ -27,7 +27,7 @@ _CAUSES: Mapping[str, str] = {
     Cause.GRADIENTS: "the gradients began to explode",
     Cause.UNSTABLE_VALIDATION: "the validation loss became erratic",
     Cause.OVERFITTING: "validation got worse while training got better",
-    Cause.STALL: "nothing was heard of the run any more",
+    Cause.STALL: "the run stood still",
     Cause.STRAGGLER: "one rank made all others wait",
     Cause.STORAGE: "checkpoints could not be written",
     Cause.CRASH: "a worker failed",
@@ -97,6 +97,7 @@ def plural(count: int, noun: str) -> str:
 def headline(item: Intervention, rates: LearningRates, batch_size: int | None) -> str:
     """Return one intervention as sentences: what happened, what was done, how it went on."""
     what = _CAUSES.get(item.cause, f"an incident of cause {item.cause or UNKNOWN} was opened")
+    what += _culprit(item)
     if item.action == "halt":
         return f"At step {item.onset_step} {what}. The watchdog stopped the run."
     parts = [_return(item)]
@@ -119,11 +120,18 @@ _ACTS: Mapping[str, str] = {
 }
 
 
+def _culprit(item: Intervention) -> str:
+    is_of_a_rank = item.cause in (Cause.STALL, Cause.CRASH, Cause.OUT_OF_MEMORY, Cause.STRAGGLER)
+    return f" (rank {item.rank})" if is_of_a_rank and item.rank is not None else ""
+
+
 def _return(item: Intervention) -> str:
     recovery = item.recovery
     if recovery is None:
         return f"A {item.action} was ordered and is not in the ledger as done"
     act = _ACTS.get(recovery.tier or recovery.mechanism, "Restarted")
+    if item.cause == Cause.STALL:
+        act = act.replace("died", "hung")
     target = "" if recovery.restored_step is None else _from_step(recovery)
     took = "" if recovery.seconds is None else f" in {duration(recovery.seconds)}"
     return f"{act}{target}{took}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from runner.environment import package_versions
 from runner.evidence import read_evidence
 from runner.report_view import ReportView, build_view, figures
 from runner.runs import RunFolder
@@ -44,7 +44,7 @@ def write_report(run_dir: Path) -> Path:
         OSError: the folder cannot be written.
     """
     run = RunFolder(run_dir)
-    view = build_view(read_evidence(run), _environment())
+    view = build_view(read_evidence(run), _software())
     partial = run.report.with_suffix(".partial")
     # A lone half of a surrogate pair is valid JSON and cannot be written.
     partial.write_text(render(view), encoding="utf-8", errors="replace")
@@ -78,11 +78,5 @@ def script_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False).translate(_JSON_ESCAPES)
 
 
-def _environment() -> Mapping[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _SHOWN_PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+def _software() -> Mapping[str, str]:
+    return {"python": platform.python_version(), **package_versions(_SHOWN_PACKAGES)}

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runner.chapters import Intervention
 from runner.curves import Curves, Jump, Point, thin
 from runner.rank_times import RankTime
-from runner.story import Intervention
 
 Figure = dict[str, Any]
 

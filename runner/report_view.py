@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner import report_charts
+from runner.briefing import Briefing, Case, brief
+from runner.chapters import Intervention, Story
+from runner.environment import flat
 from runner.evidence import Evidence
 from runner.ledger_fields import number, text, whole
 from runner.plain_words import (
@@ -19,13 +21,24 @@ from runner.plain_words import (
     clock,
     duration,
     headline,
-    plural,
     value,
 )
-from runner.rank_times import slowest_over_median
-from runner.report_charts import Figure
-from runner.report_tables import Table, attempts_table, checkpoints_table, suspicions_table
-from runner.story import Intervention, Story, tell
+from runner.report_cards import Card, cards
+from runner.report_figures import Chart, charts
+from runner.report_tables import (
+    Table,
+    attempts_table,
+    checkpoints_table,
+    first_line,
+    hard_samples_table,
+    metrics_table,
+    remarks_table,
+    suspicions_table,
+)
+from runner.report_timeline import BandsView, LineageView, bands_view, lineage_view
+from runner.settings_view import Difference, differences
+from runner.story import tell
+from watchdog.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +48,6 @@ class Tile:
     label: str
     value: str
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """One figure with a caption that says how to read it."""
-
-    name: str
-    title: str
-    figure: Figure
-    caption: str = ""
-    is_wide: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One intervention: the sentence, its evidence, what was done and what it proved."""
-
-    title: str
-    sentence: str
-    is_halt: bool
-    facts: tuple[tuple[str, str], ...] = ()
-    verdict_on_it: str = ""
-    helped: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +70,20 @@ class ReportView:
     state: str
     outcome: str
     period: str
-    headlines: tuple[str, ...] = ()
+    briefing: Briefing
+    lineage: LineageView
+    bands: BandsView
     tiles: tuple[Tile, ...] = ()
     charts: tuple[Chart, ...] = ()
     cards: tuple[Card, ...] = ()
     tables: tuple[Table, ...] = ()
     shares: tuple[Share, ...] = ()
+    differences: tuple[Difference, ...] = ()
     spec_text: str = ""
+    setting: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     bad_lines: int = 0
 
-
-#: Chosen: what fits above the first chart; the rest follows as cards.
-_MAX_HEADLINES = 4
 
 #: Shorter times would read as `0 ms`.
 _SHOWN_S = 0.0005
@@ -121,17 +112,24 @@ def build_view(evidence: Evidence, environment: Mapping[str, str]) -> ReportView
         state=_state(evidence, story),
         outcome=_outcome(evidence, story),
         period=_period(evidence, story),
-        headlines=_headlines(sentences),
+        briefing=brief(_case(evidence, story, sentences)),
+        lineage=lineage_view(evidence.generations),
+        bands=bands_view(evidence.timeline),
         tiles=_tiles(evidence, story),
-        charts=_charts(evidence, story),
-        cards=tuple(map(_card, story.interventions, sentences)),
+        charts=charts(evidence, story),
+        cards=cards(story.interventions, sentences, evidence.curves),
         tables=(
+            metrics_table(evidence.result),
             checkpoints_table(story, evidence.checkpoints),
             attempts_table(story),
             suspicions_table(story),
+            remarks_table(story),
+            hard_samples_table(story),
         ),
         shares=_shares(evidence.time_s),
-        spec_text=evidence.spec_text,
+        differences=differences(evidence.spec),
+        spec_text=redact(evidence.spec_text),
+        setting={name: redact(words) for name, words in flat(evidence.setting).items()},
         environment=environment,
         bad_lines=evidence.bad_lines,
     )
@@ -147,9 +145,8 @@ def _outcome(evidence: Evidence, story: Story) -> str:
     if state == "unfinished":
         return f"The run has no end in its ledger; its last step is {step}."
     reason = story.reason or text(evidence.result, "reason")
-    return f"The run {_ENDINGS.get(state, state)} at step {step}" + (
-        f": {reason}" if reason else "."
-    )
+    told = f": {reason}" if reason else ""
+    return f"The run {_ENDINGS.get(state, state)} at step {step}{told}".rstrip(".") + "."
 
 
 _ENDINGS: Mapping[str, str] = {
@@ -172,13 +169,18 @@ def _last_step(evidence: Evidence) -> int:
     return seen if told is None else told
 
 
-def _headlines(sentences: Sequence[str]) -> tuple[str, ...]:
-    if not sentences:
-        return ("Nothing had to be done: no intervention in this run.",)
-    shown = list(sentences[:_MAX_HEADLINES])
-    if (more := len(sentences) - len(shown)) > 0:
-        shown.append(f"And {plural(more, 'more intervention')}; all of them are below.")
-    return tuple(shown)
+def _case(evidence: Evidence, story: Story, sentences: Sequence[str]) -> Case:
+    errors = [attempt.error for attempt in story.attempts if attempt.error]
+    return Case(
+        run_id=evidence.run_id,
+        job=text(evidence.spec, "name") or UNKNOWN,
+        state=_state(evidence, story),
+        outcome=_outcome(evidence, story),
+        story=story,
+        sentences=sentences,
+        step=_last_step(evidence),
+        crash=first_line(errors[-1]) if errors else "",
+    )
 
 
 def _sentence(item: Intervention, evidence: Evidence) -> str:
@@ -228,59 +230,6 @@ def _last_loss(evidence: Evidence) -> float | None:
     return next((loss for loss in losses if loss is not None and math.isfinite(loss)), None)
 
 
-def _charts(evidence: Evidence, story: Story) -> tuple[Chart, ...]:
-    curves = evidence.curves
-    candidates = (
-        Chart(
-            "loss",
-            "Training loss",
-            report_charts.loss_figure(curves, story.interventions),
-            "Mean over ranks. Dotted: steps that were thrown away. Shaded: from the first bad step "
-            "to the verdict. Arrow: back to the checkpoint that was restored. Drag to zoom, "
-            "double-click to see everything.",
-            is_wide=True,
-        ),
-        Chart("validation", "Validation", report_charts.validation_figure(curves), is_wide=True),
-        Chart("lr", "Learning rate", report_charts.lr_figure(curves)),
-        Chart("norm", "Gradient norm", report_charts.norm_figure(curves), "Before clipping."),
-        Chart(
-            "ranks",
-            "Step time by rank",
-            report_charts.rank_figure(evidence.rank_times),
-            _rank_note(evidence),
-            is_wide=True,
-        ),
-    )
-    return tuple(chart for chart in candidates if chart.figure["data"])
-
-
-def _card(item: Intervention, sentence: str) -> Card:
-    recovery, proof = item.recovery, item.proof
-    facts = [
-        ("evidence", item.reason or UNKNOWN),
-        ("decided", f"{item.action} at step {item.step}"),
-    ]
-    if recovery is not None:
-        source = f" from {recovery.storage}" if recovery.storage else ""
-        how = (recovery.tier or recovery.mechanism).replace("_", " ") or UNKNOWN
-        facts.append(("recovery", f"{how}{source} in {duration(recovery.seconds)}"))
-        lost = UNKNOWN if recovery.steps_lost is None else plural(recovery.steps_lost, "step")
-        facts.append(("lost", lost))
-    if item.closed_step is not None:
-        facts.append(("closed", f"after clean steps, at step {item.closed_step}"))
-    if proof is not None and proof.forecast is not None:
-        facts.append(("loss", f"forecast {value(proof.forecast)}, actual {value(proof.actual)}"))
-    title = f"{item.cause or UNKNOWN} at step {item.onset_step}"
-    return Card(
-        title=title,
-        sentence=sentence,
-        is_halt=item.action == "halt",
-        facts=tuple(facts),
-        verdict_on_it=proof.sentence if proof is not None else "",
-        helped=proof.helped if proof is not None else None,
-    )
-
-
 def _shares(time_s: Mapping[str, float]) -> tuple[Share, ...]:
     wall_s = sum(time_s.values())
     return tuple(
@@ -288,16 +237,6 @@ def _shares(time_s: Mapping[str, float]) -> tuple[Share, ...]:
         for name, spent_s in time_s.items()
         if wall_s > 0 and spent_s >= _SHOWN_S
     )
-
-
-def _rank_note(evidence: Evidence) -> str:
-    ratio = slowest_over_median(evidence.rank_times)
-    if ratio is None:
-        return ""
-    shown = min(len(evidence.rank_times), report_charts.MAX_RANK_LINES)
-    which = "" if shown == len(evidence.rank_times) else f", the {shown} slowest shown"
-    ranks = plural(len(evidence.rank_times), "rank")
-    return f"{ranks}{which}. The slowest takes {ratio:.2f} times the median."
 
 
 def figures(view: ReportView) -> dict[str, Any]:

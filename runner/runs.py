@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "job.yaml"
 
     @property
+    def environment(self) -> Path:
+        """Where and how the run was started: command, versions, hardware, git commit."""
+        return self.path / "environment.json"
+
+    @property
     def ledger(self) -> Path:
         """What was concluded and done, one JSON object a line."""
         return self.path / "ledger.jsonl"

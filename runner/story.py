@@ -8,102 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from runner.ledger_fields import Line, count, number, text, whole
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
-    """How a verdict was carried out; None is unknown."""
-
-    mechanism: str = ""  # in_place or restart
-    tier: str = ""  # of a restart: regroup, spare, replace or restart
-    storage: str = ""  # memory or durable
-    restored_step: int | None = None
-    seconds: float | None = None
-    steps_lost: int | None = None
-    skipped_samples: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """The counterfactual that closed an intervention; `helped` None: cannot be told."""
-
-    sentence: str = ""
-    forecast: float | None = None
-    actual: float | None = None
-    steps_lost: int | None = None
-    seconds_lost: float | None = None
-    helped: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intervention:
-    """One verdict that ordered something, with all that followed from it."""
-
-    verdict_id: int | None = None
-    incident: str = ""
-    t_s: float | None = None
-    generation: int | None = None
-    step: int = 0
-    onset_step: int = 0
-    cause: str = ""
-    action: str = ""
-    reason: str = ""
-    lr_scale: float | None = None
-    lr_scale_before: float = 1.0
-    min_lr: float = 0.0
-    recovery: Recovery | None = None
-    proof: Proof | None = None
-    closed_step: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspicion:
-    """A finding that was watched; most heal and are never acted on."""
-
-    step: int | None
-    cause: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointLine:
-    """What the ledger says of one checkpoint; `trust` is the last word on it."""
-
-    step: int
-    storage: str
-    t_s: float | None = None
-    size_bytes: int | None = None
-    seconds: float | None = None
-    trust: str = "candidate"
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptLine:
-    """One life of the worker group; `error` is why it ended, if it failed."""
-
-    attempt: int
-    world_size: int | None = None
-    from_step: int | None = None
-    end_step: int | None = None
-    outcome: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """The ledger, put together. Times are Unix seconds."""
-
-    started_t_s: float | None = None
-    ended_t_s: float | None = None
-    state: str = ""
-    reason: str = ""
-    max_steps: int | None = None
-    interventions: tuple[Intervention, ...] = ()
-    suspicions: tuple[Suspicion, ...] = ()
-    checkpoints: tuple[CheckpointLine, ...] = ()
-    attempts: tuple[AttemptLine, ...] = ()
+from runner.chapters import (
+    AttemptLine,
+    CheckpointLine,
+    HardSample,
+    Intervention,
+    Proof,
+    Recovery,
+    Remark,
+    Story,
+    Suspicion,
+)
+from runner.ledger_fields import Line, count, listed, number, text, whole
 
 
 @dataclass(slots=True)
@@ -113,9 +29,13 @@ class _Draft:
     story: Story = field(default_factory=Story)
     interventions: list[Intervention] = field(default_factory=list)
     suspicions: list[Suspicion] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
+    hard_samples: dict[int, HardSample] = field(default_factory=dict)
     checkpoints: dict[tuple[int, str], CheckpointLine] = field(default_factory=dict)
     attempts: dict[int, AttemptLine] = field(default_factory=dict)
     lr_scale: float = 1.0
+    skipped: set[int] = field(default_factory=set)
+    measured: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
 
 def tell(ledger: Iterable[Line]) -> Story:
@@ -128,6 +48,8 @@ def tell(ledger: Iterable[Line]) -> Story:
         draft.story,
         interventions=tuple(draft.interventions),
         suspicions=tuple(draft.suspicions),
+        remarks=tuple(draft.remarks),
+        hard_samples=tuple(draft.hard_samples[index] for index in sorted(draft.hard_samples)),
         checkpoints=tuple(draft.checkpoints[key] for key in sorted(draft.checkpoints)),
         attempts=tuple(draft.attempts[key] for key in sorted(draft.attempts)),
     )
@@ -178,12 +100,28 @@ def _attempt_ended(draft: _Draft, line: Line) -> None:
 
 def _suspect(draft: _Draft, line: Line) -> None:
     draft.suspicions.append(
-        Suspicion(step=whole(line, "step"), cause=text(line, "cause"), reason=text(line, "reason"))
+        Suspicion(
+            step=whole(line, "step"),
+            cause=text(line, "cause"),
+            reason=text(line, "reason"),
+            status=text(line, "status"),
+        )
     )
+
+
+def _incident_opened(draft: _Draft, line: Line) -> None:
+    draft.measured[text(line, "incident")] = (number(line, "value"), number(line, "threshold"))
 
 
 def _verdict(draft: _Draft, line: Line) -> None:
     if text(line, "action") in ("", "continue"):
+        remark = Remark(
+            step=whole(line, "step"),
+            cause=text(line, "cause"),
+            advised=text(line, "advised"),
+            reason=text(line, "reason"),
+        )
+        draft.remarks.append(remark)
         return
     step = whole(line, "step") or 0
     lr_scale = number(line, "lr_scale")
@@ -199,6 +137,9 @@ def _verdict(draft: _Draft, line: Line) -> None:
             cause=text(line, "cause"),
             action=text(line, "action"),
             reason=text(line, "reason"),
+            rank=whole(line, "rank"),
+            value=draft.measured.get(text(line, "incident"), (None, None))[0],
+            threshold=draft.measured.get(text(line, "incident"), (None, None))[1],
             lr_scale=lr_scale,
             lr_scale_before=draft.lr_scale,
             min_lr=number(line, "min_lr") or 0.0,
@@ -217,12 +158,31 @@ def _recovery_done(draft: _Draft, line: Line) -> None:
             restored_step=whole(line, "restored_step"),
             seconds=number(line, "seconds"),
             steps_lost=whole(line, "steps_lost"),
-            skipped_samples=count(line, "skipped_samples"),
+            skipped_samples=_newly_skipped(draft, line),
         )
         draft.interventions[index] = replace(draft.interventions[index], recovery=recovery)
 
 
+def _newly_skipped(draft: _Draft, line: Line) -> int | None:
+    """Return how many samples are left out from now on; a new attempt is told the old ones too."""
+    samples = line.get("skipped_samples")
+    if not isinstance(samples, list):
+        return count(line, "skipped_samples")
+    named = {sample for sample in samples if isinstance(sample, int)}
+    new = named - draft.skipped
+    draft.skipped |= named
+    return len(new)
+
+
 def _proof(draft: _Draft, line: Line) -> None:
+    for sample in listed(line, "hard_batches"):
+        if (index := whole(sample, "index")) is not None:
+            draft.hard_samples[index] = HardSample(
+                index=index,
+                epochs=whole(sample, "epochs") or 0,
+                worst_excess=number(sample, "worst_excess"),
+                has_rolled_back=sample.get("has_rolled_back") is True,
+            )
     index = _meant([i.proof is None for i in draft.interventions], draft.interventions, line)
     if index is not None:
         helped = line.get("helped")
@@ -292,6 +252,7 @@ _READERS = {
     "attempt_started": _attempt_started,
     "attempt_ended": _attempt_ended,
     "suspect": _suspect,
+    "incident_opened": _incident_opened,
     "verdict": _verdict,
     "recovery_done": _recovery_done,
     "proof": _proof,

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from runner import plain_words
+from runner.chapters import Intervention, Recovery
 from runner.plain_words import LearningRates, headline
-from runner.story import Intervention, Recovery
 from watchdog.records import Cause
 
 ROLLBACK = Intervention(

@@ -100,7 +100,7 @@ def test_the_loss_chart_shows_the_clean_curve_and_its_branches(sample: Path) -> 
 def test_both_themes_name_every_colour_that_a_figure_uses(sample: Path) -> None:
     html = write_report(sample).read_text(encoding="utf-8")
     roles = set(re.findall(r'"var:(\w+)"', json.dumps(Page(html).figures)))
-    light, dark = html.split("@media (prefers-color-scheme: dark)")[:2]
+    light, dark = html.split("@media screen and (prefers-color-scheme: dark)")[:2]
     assert roles
     for role in roles:
         assert f"--{role}:" in light
@@ -192,11 +192,14 @@ def test_texts_from_files_stay_texts(tmp_path: Path) -> None:
     (hostile / "job.yaml").write_text(
         f"name: {json.dumps(ATTACK)}\ndescription: {json.dumps(ATTACK)}"
     )
-    (hostile / "result.json").write_text(json.dumps({"state": ATTACK, "reason": ATTACK}))
+    (hostile / "result.json").write_text(
+        json.dumps({"state": ATTACK, "reason": ATTACK, "metrics": {ATTACK: 1.0}})
+    )
+    (hostile / "environment.json").write_text(json.dumps({"command": ATTACK, "git": {"x": ATTACK}}))
     found, expected = page(hostile), page(clean)
     assert len(found.tags("script")) == len(expected.tags("script"))
     assert found.tags("img") == []
-    assert len(found.tags("b")) == len(found.tags("li"))  # those of the legend and no others
+    assert len(found.tags("b")) == len(expected.tags("b"))  # those of the legend and no others
     assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
     assert "alert(1)" in found.text
     assert "{{ 7*7 }}" in found.text
@@ -214,3 +217,86 @@ def test_a_report_is_replaced_whole(tmp_path: Path) -> None:
     first = write_report(run)
     assert write_report(run) == first
     assert [p.name for p in run.iterdir() if "report" in p.name] == ["report.html"]
+
+
+def test_each_verdict_has_its_evidence_its_act_and_its_proof(sample: Path) -> None:
+    nonfinite, crash = view(sample).cards
+    assert nonfinite.helped is True
+    assert dict(nonfinite.signals)["not finite"] == "3 of 3 steps since the first bad"
+    assert "NaN at the verdict" in dict(nonfinite.signals)["gradient norm"]
+    assert dict(nonfinite.act)["restored"] == "step 32"
+    assert dict(nonfinite.proof)["time lost"] == "5.4 s"
+    chart = nonfinite.chart
+    assert chart is not None
+    assert chart.before
+    assert chart.after
+    assert len(chart.marks) == 3
+    assert chart.forecast_y is not None
+    assert crash.anchor == "incident-2"
+
+
+def test_every_chart_and_band_says_in_words_what_it_shows(sample: Path) -> None:
+    found = page(sample)
+    images = [attributes for _, attributes in found.elements if attributes.get("role") == "img"]
+    assert len(images) >= 10
+    assert all(len(attributes["aria-label"] or "") > 10 for attributes in images)
+
+
+def test_links_within_the_page_lead_somewhere(sample: Path) -> None:
+    found = page(sample)
+    ids = {attributes["id"] for _, attributes in found.elements if "id" in attributes}
+    links = {attributes["href"] or "" for attributes in found.tags("a")}
+    assert links
+    assert {link.removeprefix("#") for link in links} <= ids
+
+
+def _palette(css: str) -> dict[str, str]:
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css))
+
+
+def _contrast(one: str, other: str) -> float:
+    """Return the ratio of two colours. Source: WCAG 2.2, relative luminance and contrast ratio."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_texts_can_be_read_in_both_themes(sample: Path) -> None:
+    html = write_report(sample).read_text(encoding="utf-8")
+    light, dark = html.split("@media screen and (prefers-color-scheme: dark)")[:2]
+    pairs = [
+        *((text, ground) for text in ("ink", "quiet", "accent") for ground in ("page", "panel")),
+        ("good", "good-soft"),
+        ("bad", "bad-soft"),
+        ("warn", "warn-soft"),
+        ("quiet", "neutral-soft"),
+    ]
+    for theme in (_palette(light), _palette(dark[:4000])):
+        for text, ground in pairs:
+            assert _contrast(theme[text], theme[ground]) >= 4.5, (text, ground)
+
+
+def test_a_run_of_very_many_incidents_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "many")
+    lines = ledger()
+    verdict = next(line for line in lines if line["kind"] == "verdict")
+    many = [{**verdict, "verdict_id": 10 + n, "incident": f"i{n}"} for n in range(2000)]
+    (run / "ledger.jsonl").write_text(json_lines([*lines, *many]))
+    bare = write_report(write_run(tmp_path / "few")).stat().st_size
+    assert write_report(run).stat().st_size - bare < 1_000_000
+
+
+def test_no_secret_of_a_file_is_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "secret")
+    with (run / "job.yaml").open("a") as file:
+        file.write("data: {path: 's3://user:hunter2@bucket/x', token: abc123def}\n")
+    (run / "environment.json").write_text('{"command": "submit --set task.api_key=abc123def"}')
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "[redacted]" in html
+    assert "hunter2" not in html
+    assert "abc123def" not in html

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from runner.story import Recovery, tell
+from runner.chapters import Recovery
+from runner.story import tell
 from tests.unit import sample_run
 from watchdog.records import LedgerKind
 
