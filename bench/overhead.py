@@ -89,7 +89,8 @@ class Rank:
         if ranks > 1:
             store_url = f"file://{folder}/store"
             dist.init_process_group("gloo", init_method=store_url, rank=rank, world_size=ranks)
-            channel = ray_channel(ray.get_actor(actor_name(run_id), namespace=NAMESPACE))
+            watchdog = actor_name(run_id, f"{folder}/{run_id}")
+            channel = ray_channel(ray.get_actor(watchdog, namespace=NAMESPACE))
         place = Placement(rank, ranks, torch.device("cpu"), local_world_size=ranks)
         data = None if job.data_dir is None else Path(job.data_dir)
         context = TaskContext(

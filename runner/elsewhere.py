@@ -21,7 +21,16 @@ from rich.console import Console
 
 from runner.driver_lock import is_driven
 from runner.frames import Kind
-from runner.remote_run import cluster_of, cluster_options, copied, document, heard, name_of, there
+from runner.remote_run import (
+    cluster_of,
+    cluster_options,
+    copied,
+    document,
+    heard,
+    is_under_way,
+    name_of,
+    there,
+)
 from runner.run_copy import Part
 from runner.run_logs import log_lines
 from runner.runs import new_run_name
@@ -114,8 +123,7 @@ def watch(args: Namespace, clock: Clock) -> int:
             with copied(args, is_followed=True, cluster=cluster) as run:
                 return watch_run(run, Console(), clock=clock, is_alive=lambda: is_driven(run))
         except RunNotFound:
-            job_ids = cluster.jobs_of(name_of(args))
-            if not job_ids or cluster.has_ended(job_ids[0]):
+            if not is_under_way(cluster, name_of(args)):
                 raise
         _say(f"run {name_of(args)} has no folder yet: it is being checked on the cluster")
         time.sleep(_AGAIN_S)
@@ -176,13 +184,12 @@ def _submit_kept(
     """
     from runner.ray_cluster import JobExists
 
-    for job_id in cluster.jobs_of(run_id):
-        if not cluster.has_ended(job_id):
-            raise BadInput(
-                f"run {run_id} is under way on the cluster at {cluster.address} (job {job_id}); "
-                f"`make logs RUN={run_id} FOLLOW=1` follows it, another RUN starts anew; "
-                f"ADDRESS={cluster.address}"
-            )
+    if is_under_way(cluster, run_id):
+        raise BadInput(
+            f"run {run_id} is under way on the cluster at {cluster.address}; "
+            f"`make logs RUN={run_id} FOLLOW=1` follows it, another RUN starts anew; "
+            f"ADDRESS={cluster.address}"
+        )
     try:
         return run_id, cluster.submit(run_id, command)
     except JobExists:

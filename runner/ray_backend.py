@@ -25,7 +25,7 @@ from runner.job import Job
 from runner.local_backend import to_result
 from runner.loopback import ensure_token
 from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_config
-from runner.room import RoomWatch, await_room
+from runner.room import RoomRequest, RoomWatch, await_room
 from runner.spec import worker_bounds
 from runner.watchdog_link import Watchdog, ray_channel, remote_watchdog, roll_line
 from runner.worker import AttemptReturn, Seat, Worker
@@ -49,13 +49,22 @@ _ENVIRONMENT = {
 class RayBackend:
     """A local Ray cluster, or the one this process was submitted to (RAY_ADDRESS)."""
 
-    def __init__(self, job: Job, run_id: str, run_dir: Path, checkpoints: str) -> None:
+    def __init__(
+        self,
+        job: Job,
+        run_id: str,
+        run_dir: Path,
+        checkpoints: str,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._job = job
         self._run_id = run_id
         self._run_dir = run_dir
+        self._watchdog = actor_name(run_id, str(run_dir))
         self._checkpoints = checkpoints
         self._actor: Any = None
-        self._is_stopping: Callable[[], bool] = lambda: False
+        self._request: RoomRequest | None = None
+        self._is_stopping = is_stopping
         low, high = worker_bounds(job.spec.workers)
         recovery = job.spec.recovery
         self._is_replaceable = (
@@ -121,11 +130,13 @@ class RayBackend:
             resources["GPU"] = 1
         watch: RoomWatch | None = None
         if low < high:
-            size = await_room(bounds, resources, self._is_stopping)
+            self._request = self._request or self._new_request(resources)
+            size = await_room(bounds, resources, self._is_stopping, self._request)
             if size.workers is None:
                 return AttemptResult(Outcome.WORKER_DIED, error=size.reason, is_node_lost=True)
             low = size.workers
-            watch = RoomWatch(bounds, resources, low, remote_watchdog(self._actor).request_stop)
+            request_stop = remote_watchdog(self._actor).request_stop
+            watch = RoomWatch(bounds, resources, low, request_stop, self._request)
         trainer = DataParallelTrainer(
             _train_loop,
             train_loop_config={
@@ -133,7 +144,7 @@ class RayBackend:
                 "group": group,
                 "spares": spares,
                 "backend": "nccl" if use_gpu else "gloo",
-                "run_id": self._run_id,
+                "watchdog": self._watchdog,
                 "checkpoints": self._checkpoints,
                 "stacks": str(self._run_dir / "stacks"),
                 "log": str(self._run_dir / "logs" / f"attempt_{group}"),
@@ -148,13 +159,17 @@ class RayBackend:
                 name=f"attempt-{group}",
                 storage_path=str(self._run_dir / "ray"),
                 failure_config=failure_config(is_replaceable=self._is_replaceable),
-                callbacks=[Turnstile(self._run_id, group)] if self._is_replaceable else [],
+                callbacks=[Turnstile(self._watchdog, group)] if self._is_replaceable else [],
             ),
         )
         result = _fit_beside(trainer, watch.look if watch is not None else lambda: None)
         if watch is not None and watch.is_growing and result.outcome is Outcome.STOPPED:
             return replace(result, outcome=Outcome.RESIZED)
         return result
+
+    def _new_request(self, worker: dict[str, float]) -> RoomRequest | None:
+        """Return what asks for room; a local Ray has all it will ever have."""
+        return RoomRequest(self._watchdog, worker) if os.environ.get("RAY_ADDRESS") else None
 
     def _uses_gpu(self) -> bool:
         wanted = self._job.spec.gpus_per_worker
@@ -164,6 +179,11 @@ class RayBackend:
 
     def close(self) -> None:
         """End the watchdog and leave the cluster; a local one ends with it."""
+        try:
+            if self._request is not None:
+                self._request.withdraw()
+        except ray.exceptions.RayError as error:
+            _log.info("the request for room was not withdrawn and runs out: %s", error)
         if self._actor is not None:
             ray.kill(self._actor)
         ray.shutdown()
@@ -223,7 +243,7 @@ def _train_loop(config: dict[str, Any]) -> AttemptReturn:
     context = ray.train.get_context()
     number = context.get_world_rank()
     _log_to(Path(f"{config['log']}_rank_{number}.log"))
-    actor = ray.get_actor(actor_name(config["run_id"]), namespace=NAMESPACE)
+    actor = ray.get_actor(config["watchdog"], namespace=NAMESPACE)
     threading.current_thread().name = f"rank-{number}"
     seat = Seat(
         group=config["group"],

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import shlex
 import tempfile
@@ -22,10 +23,12 @@ from typing import Any
 
 import aiohttp
 import requests
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 import jobs
 from runner.frames import Decoder, Frame, Kind
+from runner.remote_address import dashboard_url
 from runner.upload import Upload, pack_checkout
 from watchdog.errors import BadInput, WatchkeeperError
 
@@ -59,14 +62,19 @@ class Cluster:
     def __init__(self, address: str) -> None:
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.ERROR)
-        self.address = address
+        self.address = address = dashboard_url(address)
         try:
             self._client = JobSubmissionClient(address)
+        except AuthenticationError as error:
+            raise BadInput(
+                f"the cluster at {address} asks for a token: {_complaint(error)}; copy the "
+                "cluster's to a file that only you can read and name it with RAY_AUTH_TOKEN_PATH "
+                f"(RAY_AUTH_MODE={os.environ.get('RAY_AUTH_MODE', 'unset')}); ADDRESS={address}"
+            ) from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise BadInput(
                 f"no Ray cluster answers at {address}: {_last_line(error)}; likely the head is "
-                "down, this is not its dashboard (port 8265), or it asks for another token "
-                f"(RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH); ADDRESS={address}"
+                f"down, or this is not its dashboard (http://head:8265); ADDRESS={address}"
             ) from error
 
     def submit(self, job_id: str, command: Sequence[str]) -> Upload | None:
@@ -222,6 +230,11 @@ def _hint(text: str) -> str:
             "port (--dashboard-agent-listen-port of ray start)"
         )
     return ""
+
+
+def _complaint(error: Exception) -> str:
+    """Return what Ray found wrong, without its opening words that say as much as ours."""
+    return str(error).strip().partition("\n")[0].partition(": ")[2].rstrip(".")
 
 
 def _last_line(error: Exception) -> Any:

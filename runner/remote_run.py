@@ -6,6 +6,7 @@ Runs in: driver.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.frames import Kind
+from runner.remote_address import show_token
 from runner.run_copy import Part, RunCopy
 from runner.runs import RunFolder, check_name
 from watchdog.errors import BadInput, RunNotFound, WatchkeeperError
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Chosen: a laptop that is closed leaves a question behind for so many seconds at most.
 _LOOKS = 600
+#: Chosen: a driver that was killed is followed by another after some seconds.
+_PAUSE_S = 1.0
 
 
 @contextmanager
@@ -55,7 +59,10 @@ def copied(
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = RunCopy(RunFolder((into or Path(folder)) / name_of(args)))
-        copying = _Copying(cluster or cluster_of(args), copy, part, there(args))
+        cluster = cluster or cluster_of(args)
+        if is_followed:
+            copy.is_kept = lambda: is_under_way(cluster, copy.run.run_id)
+        copying = _Copying(cluster, copy, part, there(args))
         try:
             copying.once()
             if is_followed and copy.is_driven:
@@ -96,7 +103,7 @@ class _Copying:
 
     def _go_on(self) -> None:
         try:
-            while self._copy.is_driven and not self._closed.is_set():
+            while self._copy.is_driven and not self._closed.wait(_PAUSE_S):
                 self._copy_for(looks=_LOOKS)
         except WatchkeeperError as error:
             sys.stderr.write(f"error: {error}\n")
@@ -121,13 +128,20 @@ class _Copying:
             said.close()
 
 
+def is_under_way(cluster: Cluster, run_id: str) -> bool:
+    """Whether the job that drives a run, or is about to again, has not ended."""
+    job_ids = cluster.jobs_of(run_id)
+    return bool(job_ids) and not cluster.has_ended(job_ids[0])
+
+
 def cluster_of(args: Namespace) -> Cluster:
     """Return the cluster that ADDRESS names.
 
     Raises:
         BadInput: nothing answers there.
     """
-    from runner.ray_cluster import Cluster  # Ray takes a second to import
+    show_token(os.environ, args.address, Path.home())
+    from runner.ray_cluster import Cluster  # Ray takes a second to import, and reads that then
 
     return Cluster(args.address)
 

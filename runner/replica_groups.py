@@ -24,7 +24,7 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 
 from runner.worker_deaths import death_of, first_line
-from watchdog.actor import NAMESPACE, actor_name
+from watchdog.actor import NAMESPACE
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ def failure_config(*, is_replaceable: bool) -> FailureConfig:
 class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has no types
     """Tells the roll call of deaths that Ray found; stops Ray when nothing is to be replaced."""
 
-    def __init__(self, run_id: str, group: int) -> None:
-        self._run_id = run_id
+    def __init__(self, watchdog: str, group: int) -> None:
+        self._watchdog = watchdog
         self._group = group
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
@@ -91,7 +91,7 @@ class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has n
             raise RuntimeError("the roll call does not want a worker replaced")
 
     def _ask(self, errors: dict[int, BaseException]) -> bool | None:
-        watchdog = ray.get_actor(actor_name(self._run_id), namespace=NAMESPACE)
+        watchdog = ray.get_actor(self._watchdog, namespace=NAMESPACE)
         for number, error in errors.items():
             death = death_of(error)
             detail = first_line(error) if death is None else death.detail

@@ -134,6 +134,8 @@ class RunCopy:
     run: RunFolder
     #: Where in the run's own file the next piece begins, by name.
     have: dict[str, int] = field(default_factory=dict)
+    #: Whether a driver that is gone will be followed by another, so that the copy stays driven.
+    is_kept: Callable[[], bool] = lambda: False
     _lock: int | None = None
 
     @property
@@ -149,7 +151,8 @@ class RunCopy:
         """
         value = _object(line)
         if "driven" in value:
-            self._hold(bool(value["driven"]), str(value.get("holder", "")))
+            is_driven = value["driven"] is True or self.is_kept()
+            self._hold(is_driven, str(value.get("holder", "")))
             return
         name, at, content = _content(value)
         path = self.run.path / name

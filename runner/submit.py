@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -72,12 +72,13 @@ def drive(
     """
     with driver_lock(run, t_s=time.time()):
         store = CheckpointStore(resolved.spec.checkpoints.path or str(run.checkpoints))
-        backend = _backend(run, job, store)
+        stopping = threading.Event()
+        backend = _backend(run, job, store, stopping.is_set)
         monitor: Monitor | None = None
         try:
             watchdog = backend.start()
             drill = DriverDrill(parse_drill(resolved.spec.drill), watchdog.claim)
-            monitor = Monitor(run, watchdog, show, drill)
+            monitor = Monitor(run, watchdog, show, drill, stopping)
             show.say(f"metrics on {resolved.spec.watchdog.host}:{watchdog.port()}/metrics")
             supervisor = Supervisor(
                 run, resolved.spec, backend, store, monitor.is_stopping, drill.recovering
@@ -99,12 +100,14 @@ def drive(
     return _EXIT_CODES.get(ending.phase, 1)
 
 
-def _backend(run: RunFolder, job: Job, store: CheckpointStore) -> Backend:
+def _backend(
+    run: RunFolder, job: Job, store: CheckpointStore, is_stopping: Callable[[], bool]
+) -> Backend:
     if worker_bounds(job.spec.workers) == (0, 0):
         return LocalBackend(job, run.path, store.location)
     from runner.ray_backend import RayBackend  # Ray takes a second to import
 
-    return RayBackend(job, run.run_id, run.path, store.location)
+    return RayBackend(job, run.run_id, run.path, store.location, is_stopping)
 
 
 def _run(
@@ -152,7 +155,12 @@ class Monitor:
     """Shows the run and passes requests to stop on, every 0.2 s, beside the attempt."""
 
     def __init__(
-        self, run: RunFolder, watchdog: Watchdog, show: Progress, drill: DriverDrill
+        self,
+        run: RunFolder,
+        watchdog: Watchdog,
+        show: Progress,
+        drill: DriverDrill,
+        stopping: threading.Event,
     ) -> None:
         self._drill = drill
         self._run = run
@@ -161,7 +169,7 @@ class Monitor:
         self._ledger = JsonTail(run.ledger, from_end=True)
         self._trace = JsonTail(run.trace, from_end=False)
         self._events = EventWriter(run.tensorboard)
-        self._stop_wanted = threading.Event()
+        self._stop_wanted = stopping
         self._stop_sent = False
         self._closed = threading.Event()
         self._lock = threading.Lock()

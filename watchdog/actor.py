@@ -8,6 +8,8 @@ Runs in: watchdog actor.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from typing import Any
 
 import ray
@@ -19,9 +21,13 @@ from watchdog.tiers import RecoveryConfig
 NAMESPACE = "watchkeeper"
 
 
-def actor_name(run_id: str) -> str:
-    """Return the name under which a run's watchdog is found in the cluster."""
-    return f"watchdog-{run_id}"
+def actor_name(run_id: str, run_dir: str) -> str:
+    """Return the name under which a run's watchdog is found in the cluster.
+
+    A cluster may have runs of one name in several folders; what tells them apart is the folder.
+    """
+    folder = hashlib.sha256(os.path.realpath(run_dir).encode()).hexdigest()
+    return f"watchdog-{run_id}-{folder[:8]}"
 
 
 class NodeWatchdogHost(WatchdogHost):
@@ -61,7 +67,7 @@ def start_watchdog(
     has_head = "node:__internal_head__" in ray.cluster_resources()
     actor_class = ray.remote(NodeWatchdogHost)
     return actor_class.options(
-        name=actor_name(run_id),
+        name=actor_name(run_id, run_dir),
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,

@@ -124,7 +124,9 @@ class Submitted:
 
 
 def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the complete lines of a file that is being written."""
+    """Yield the complete lines of a file that is being written, or none where there is no file."""
+    if not path.exists():
+        return
     for line in path.read_bytes().split(b"\n")[:-1]:
         yield json.loads(line)
 

@@ -1,75 +1,37 @@
-"""On a cluster that outlives the driver: the watchdog stays, and a resume finds it again."""
+"""On a cluster that outlives the driver: runs are seen, kept and resumed from elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.ray.runs import Submitted, descendants
+from tests.ray.heads import Head, head
+from tests.ray.runs import PYTHON, Finished, Submitted
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """Start a head node on loopback, give the environment that leads to it, and end it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": "/tmp"}
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-    command += [f"--port={port}", "--num-cpus=3", "--node-ip-address=127.0.0.1"]
-    command += ["--include-dashboard=false", "--disable-usage-stats"]
-    command += ["--object-store-memory=300000000"]
-    with (tmp_path / "ray.log").open("w") as log:
-        head = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
-        try:
-            _wait_for(port, head)
-            yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}
-        finally:
-            _end(head)
+SETTINGS = ("--set", "train.max_steps=3000 watchdog.port=0")
 
 
-def _end(head: subprocess.Popen[bytes]) -> None:
-    """End the head node and every process it started, by their ids."""
-    family = descendants(head.pid)
-    head.terminate()
-    try:
-        head.wait(timeout=5)
-    except subprocess.TimeoutExpired:  # `ray start --block` may wait for its own children for ever
-        head.kill()
-        head.wait()
-    for pid in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _wait_for(port: int, head: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert head.poll() is None, "ray start ended early"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    raise AssertionError("the head node did not come up in 60 s")
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with head(tmp_path_factory.mktemp("head"), cpus=3) as made:
+        yield made
 
 
 def test_the_watchdog_survives_its_driver_and_the_run_is_resumed(
-    tmp_path: Path, cluster: Mapping[str, str]
+    tmp_path: Path, cluster: Head
 ) -> None:
-    settings = ("--set", "train.max_steps=3000 watchdog.port=0")
-    run = Submitted(tmp_path / "runs", "orphan", *settings, environment=cluster)
+    environment = cluster.environment
+    run = Submitted(tmp_path / "runs", "orphan", *SETTINGS, environment=environment)
     run.wait_for_step(130)
     [target_file] = (tmp_path / "runs" / ".prometheus").glob("*.json")
     target = target_file.read_text().split('"targets": ["')[1].split('"')[0]
@@ -77,12 +39,11 @@ def test_the_watchdog_survives_its_driver_and_the_run_is_resumed(
     run.process.communicate()
     metrics = _metrics(target)
     assert 'training_step{run="orphan",training_job="template"}' in metrics
-    resumed = Submitted(tmp_path / "runs", "orphan", command="resume", environment=cluster).finish(
-        240
-    )
-    assert resumed.code == 0, resumed.output
-    assert resumed.result["step"] == 3000
-    started = resumed.ledger("attempt_started")
+    resumed = Submitted(tmp_path / "runs", "orphan", command="resume", environment=environment)
+    finished = resumed.finish(240)
+    assert finished.code == 0, finished.output
+    assert finished.result["step"] == 3000
+    started = finished.ledger("attempt_started")
     assert len(started) == 2
     assert started[1]["step"] >= 100
 
@@ -91,3 +52,72 @@ def _metrics(target: str) -> str:
     with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
     return text
+
+
+class Laptop:
+    """A shell elsewhere: it has the cluster's address and nothing else of it."""
+
+    def __init__(self, folder: Path, cluster: Head) -> None:
+        self.runs_dir = folder / "there"
+        self._address = cluster.dashboard
+        self._environment = {k: v for k, v in cluster.environment.items() if k != "RAY_ADDRESS"}
+
+    def start(self, command: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command about the cluster."""
+        options = ["--address", self._address, "--runs-dir", str(self.runs_dir)]
+        return subprocess.Popen(
+            [*PYTHON, command, *arguments, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **self._environment},
+        )
+
+    def say(self, command: str, *arguments: str) -> str:
+        """Return what a command about the cluster prints."""
+        process = self.start(command, *arguments)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        return output
+
+    def wait_for_step(self, run: str, step: int, attempts: int = 1) -> None:
+        """Wait until a run has checkpoints so far in its newest attempt."""
+        ledger = self.runs_dir / run / "ledger.jsonl"
+        deadline = time.monotonic() + 150
+        while time.monotonic() < deadline:
+            if ledger.exists():
+                text = ledger.read_text()
+                found = [json.loads(line) for line in text.splitlines()[: text.count("\n")]]
+                starts = [i for i, line in enumerate(found) if line["kind"] == "attempt_started"]
+                saved = [line["step"] for line in found if line["kind"] == "checkpoint_saved"]
+                if len(starts) >= attempts and max(saved, default=0) >= step:
+                    return
+            time.sleep(0.2)
+        raise AssertionError(f"step {step} of run {run} did not come in 150 s")
+
+
+def test_a_run_lives_on_a_cluster_and_a_driver_that_is_killed_is_followed_by_another(
+    tmp_path: Path, cluster: Head
+) -> None:
+    laptop = Laptop(tmp_path, cluster)
+    endless = ("--set", "train.max_steps=1000000 checkpoints.every_steps=100", "--follow", "0")
+    sent = laptop.say("submit", "--job", "template", "--run", "kept", "--no-preflight", *endless)
+    assert "run kept is driven on the cluster" in sent
+    laptop.wait_for_step("kept", 100)
+    follower = laptop.start("logs", "kept", "--follow")
+    folder = laptop.runs_dir / "kept"
+    driver = json.loads((folder / "driver.lock").read_text())["pid"]
+    os.kill(driver, signal.SIGKILL)
+    laptop.wait_for_step("kept", 200, attempts=2)
+    [row] = [row for row in json.loads(laptop.say("list", "--json")) if row["run"] == "kept"]
+    assert (row["state"], row["job"]) == ("running", "template")
+    assert "is stopped at step" in laptop.say("stop", "kept")
+    followed, _ = follower.communicate(timeout=60)
+    assert "stopped on request at step" in followed, "the log goes on with the second driver"
+    report = Path(laptop.say("report", "kept").removeprefix("report: ").strip())
+    assert "kept" in report.read_text()
+    report.unlink()
+    kept = Finished(folder, 0, "")
+    first, second = kept.ledger("attempt_started")
+    assert first["step"] == 0
+    assert second["step"] >= 100, "the second driver goes on from the ledger"

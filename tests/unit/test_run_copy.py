@@ -100,6 +100,17 @@ def test_the_copy_of_a_driven_run_is_driven(run: RunFolder, copy: RunCopy) -> No
     assert not is_driven(copy.run)
 
 
+def test_a_copy_stays_driven_while_another_driver_is_to_follow(
+    run: RunFolder, copy: RunCopy
+) -> None:
+    copy.is_kept = lambda: True
+    bring(Sender(run, {}), copy)
+    assert is_driven(copy.run)
+    copy.is_kept = lambda: False
+    bring(Sender(run, copy.have), copy)
+    assert not is_driven(copy.run)
+
+
 def test_sending_ends_with_the_driver(run: RunFolder) -> None:
     pauses: list[int] = []
     said: list[str] = []
