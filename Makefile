@@ -12,12 +12,12 @@ SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
 # semicolons, commas and quotes in SET and DRILL arrive as they were given.
-export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT A B C D NAME FROM WEBHOOK ALERTMANAGER
+export JOB DATA WORKERS SET VARIANT DRILL RUN ADDRESS FOLLOW RUNS_DIR LOG FORMAT CONFIG JSON ONLY PREFLIGHT LR_RANGE OUT A B C D NAME FROM WEBHOOK ALERTMANAGER EXAMPLES
 ADDRESS_OPTION = $${ADDRESS:+--address "$$ADDRESS"}
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
 .PHONY: help setup setup-servers submit preflight predict compare resume stop status logs watch list report replay drills \
-	new-job fmt lint type test test-fast test-ray check bench deploy-files monitoring clean
+	new-job fmt lint type test test-fast test-ray fuzz check bench deploy-files monitoring clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ test-fast: $(STAMP) ## the tests without clusters, servers and process groups, o
 
 test-ray: $(STAMP) ## the tests on local Ray clusters
 	$(PY) -m pytest -m ray
+
+fuzz: $(STAMP) ## thousands of damaged inputs where the fast tests try a dozen: [EXAMPLES=3000]
+	FUZZ_EXAMPLES=$${EXAMPLES:-3000} $(PY) -m pytest tests/fuzz --hypothesis-profile=search --timeout=0
 
 check: lint type test ## exactly what CI runs
 

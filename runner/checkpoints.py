@@ -16,7 +16,6 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pickle import UnpicklingError
 from typing import IO, Any, cast
 
 import torch
@@ -27,6 +26,7 @@ from watchdog.errors import CheckpointDamaged, CheckpointError
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"step_(\d{8,})")
+_FILE_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,200}")
 _STATE_FILE = "state.pt"
 _MANIFEST_FILE = "manifest.json"
 _QUARANTINED_FILE = "manifest.quarantined.json"
@@ -151,12 +151,13 @@ class CheckpointStore:
         path = f"{_name(step)}/{_MANIFEST_FILE}"
         try:
             manifest = json.loads(self.files.read(path))
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ValueError, RecursionError) as error:
             raise CheckpointDamaged(f"no readable manifest at {path}: {error}") from error
         except OSError as error:
             raise CheckpointError(f"cannot read {path}: {error}") from error
         if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
             raise CheckpointDamaged(f"{path} is not a manifest of format {_FORMAT}")
+        _check_files(manifest.get("files"), path)
         return manifest
 
     def load(self, step: int) -> tuple[Tree, StateInfo]:
@@ -208,7 +209,7 @@ class CheckpointStore:
         try:
             with self.files.open(path) as stream:
                 return torch.load(stream, map_location="cpu", weights_only=True)
-        except (OSError, LookupError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
+        except Exception as error:  # of damaged bytes torch and pickle raise whatever they come to
             raise CheckpointDamaged(f"cannot read the checkpoint at {path}: {error}") from error
 
     def quarantine(self, step: int) -> None:
@@ -241,7 +242,7 @@ class CheckpointStore:
             manifest = self.manifest(step)
         except CheckpointError:
             return
-        if manifest["trust"] != trust:
+        if manifest.get("trust") != trust:
             self.files.write_json(f"{_name(step)}/{_MANIFEST_FILE}", {**manifest, "trust": trust})
 
     def remove(self, step: int) -> None:
@@ -269,10 +270,33 @@ def info_of(manifest: Mapping[str, Any]) -> StateInfo:
     Raises:
         CheckpointDamaged: the manifest does not say.
     """
-    try:
-        return StateInfo(**{name: int(manifest[name]) for name in StateInfo.__slots__})
-    except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointDamaged(f"a manifest lacks {error}") from error
+    found: dict[str, int] = {}
+    for name in StateInfo.__slots__:
+        value = manifest.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+            raise CheckpointDamaged(f"a manifest says {name}={str(value)[:40]}, no whole number")
+        found[name] = value
+    return StateInfo(**found)
+
+
+def is_file_name(name: Any) -> bool:
+    """Whether a name can be one of a file in a checkpoint's folder, and leads nowhere else."""
+    return isinstance(name, str) and _FILE_NAME.fullmatch(name) is not None
+
+
+def _check_files(files: Any, path: str) -> None:
+    """Refuse a manifest whose files are none of its own folder: it may be a stranger's.
+
+    Raises:
+        CheckpointDamaged: they are not.
+    """
+    if not isinstance(files, dict):
+        raise CheckpointDamaged(f"{path} names no files")
+    for name, about in files.items():
+        if not is_file_name(name):
+            raise CheckpointDamaged(f"{path}: {name[:80]!r} is no name of a file in its folder")
+        if not (isinstance(about, dict) and isinstance(about.get("sha256"), str)):
+            raise CheckpointDamaged(f"{path} has no checksum of {name}")
 
 
 def _name(step: int) -> str:

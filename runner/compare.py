@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from runner.comparison import Comparison, Side, compare
 from runner.curves import Curves, thin
@@ -76,7 +77,8 @@ def show_comparison(console: Console, found: Comparison) -> None:
         for place, name in enumerate(table.columns):
             shown.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
         for row in table.rows:
-            shown.add_row(*row)
+            # As text: a setting such as [a, b] is not to be taken for markup.
+            shown.add_row(*map(Text, row))
         console.print(shown)
         console.print()
     for side in found.sides:

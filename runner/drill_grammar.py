@@ -16,6 +16,8 @@ from typing import Any
 from watchdog.errors import SpecError
 
 FOREVER = 10**9
+#: Chosen: no count of anything here is longer, and Python refuses to read very long ones.
+_MOST_DIGITS = 18
 
 
 class During(StrEnum):
@@ -204,7 +206,8 @@ def _check_keys(part: str, name: str, kind: Kind, given: set[str]) -> None:
 
 def _whole(least: int) -> Callable[[str, str, str], int]:
     def parse(part: str, key: str, value: str) -> int:
-        if not (value.isascii() and value.isdecimal()) or int(value) < least:
+        is_whole = value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
+        if not is_whole or int(value) < least:
             raise SpecError(f"drill '{part}': {key}={value} must be a whole number from {least}")
         return int(value)
 

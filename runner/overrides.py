@@ -20,6 +20,9 @@ _ASSIGNMENT = re.compile(
     r"""\s*(?P<path>[A-Za-z_]\w*(?:\.\w+)*)=(?P<value>(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|\S)*)"""
 )
 
+#: Chosen: four times the deepest setting there is.
+_MOST_SECTIONS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -46,6 +49,10 @@ def read_assignments(text: str) -> list[Layer]:
                 "and put a value with blanks in quotes of its own"
             )
         origin = f"SET {match[0].strip()}"
+        if match["path"].count(".") >= _MOST_SECTIONS:
+            raise SpecError(
+                f"SET: {match['path'][:40]}... names more than {_MOST_SECTIONS} sections"
+            )
         value = load_yaml(match["value"], origin)
         layers.append(Layer(origin, nest(match["path"].split("."), value)))
         position = match.end()

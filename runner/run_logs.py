@@ -15,6 +15,7 @@ from runner.driver_lock import is_driven
 from runner.ledger_words import clock_time, ledger_sentence
 from runner.runs import RunFolder
 from runner.tail import LineTail
+from watchdog.redaction import redact
 
 _POLL_S = 0.5
 
@@ -27,7 +28,8 @@ class Doubled(io.TextIOBase):
         self._log = log
 
     def write(self, text: str) -> int:
-        """Write to both."""
+        """Write to both, without what is secret."""
+        text = redact(text)
         with self._log.open("a", encoding="utf-8") as log:
             log.write(text)
         return self._output.write(text)
@@ -69,6 +71,8 @@ def _shown(run: RunFolder, path: Path, line: str) -> str:
         return f"{path.stem:<8} | {line}"
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
+        entry = None
+    if not isinstance(entry, dict):
         return f"ledger   | {line}"
     return f"ledger   | {clock_time(entry.get('t_s'))}  {ledger_sentence(entry)}"

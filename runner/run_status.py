@@ -18,10 +18,12 @@ from typing import Any
 from runner.driver_lock import is_driven
 from runner.runs import RunFolder
 from watchdog.errors import SpecError
-from watchdog.strict_yaml import load_yaml
+from watchdog.strict_yaml import read_yaml
 
 _FIRST_TAIL_BYTES = 128 * 1024
 _LAST_TAIL_BYTES = 2 * 1024 * 1024
+#: Beyond 64 bits nothing is a count, and may not fit into a float.
+_NO_COUNT = 2**63
 
 Line = Mapping[str, Any]
 
@@ -88,7 +90,7 @@ def read_status(run: RunFolder, *, t_s: float) -> RunStatus:
     end = counts.end or {}
     job, max_steps = job_and_max_steps(run)
     times = [t for t in (counts.last_t_s, latest.last_t_s) if t is not None]
-    ended_step = end.get("step") if latest.step is None else latest.step
+    ended_step = _whole(end.get("step")) if latest.step is None else latest.step
     return RunStatus(
         run=run.run_id,
         job=job,
@@ -104,7 +106,7 @@ def read_status(run: RunFolder, *, t_s: float) -> RunStatus:
         rollbacks=counts.rollbacks,
         restarts=counts.restarts,
         last_verdict_reason=counts.last_verdict_reason,
-        reason=end.get("reason") or (result.get("reason") if end else None),
+        reason=_text(end.get("reason")) or (_text(result.get("reason")) if end else None),
         age_s=max(0.0, t_s - max(times)) if times else None,
     )
 
@@ -122,7 +124,7 @@ def count_ledger(lines: Sequence[Line]) -> LedgerCounts:
         rollbacks=sum(line.get("mechanism") == "in_place" for line in recoveries),
         restarts=sum(line.get("mechanism") == "restart" for line in recoveries),
         lr_scale=scales[-1] if scales else 1.0,
-        last_verdict_reason=verdicts[-1].get("reason") if verdicts else None,
+        last_verdict_reason=_text(verdicts[-1].get("reason")) if verdicts else None,
         end=phases[-1] if ended else None,
         last_t_s=times[-1] if times else None,
         has_started=bool(phases),
@@ -157,7 +159,7 @@ def _objects(content: bytes) -> Iterator[Line]:
     for line in content.split(b"\n"):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             yield value
@@ -174,10 +176,10 @@ def _latest(lines: Sequence[Line]) -> LatestRecords:
     peers = [line for line in steps if (line.get("generation"), line.get("step")) == place]
     losses = [line["loss"] for line in peers if _is_number(line.get("loss"))]
     return LatestRecords(
-        step=newest.get("step"),
-        attempt=newest.get("attempt"),
+        step=_whole(newest.get("step")),
+        attempt=_whole(newest.get("attempt")),
         loss=sum(losses) / len(losses) if losses else None,
-        lr=newest.get("lr"),
+        lr=newest["lr"] if _is_number(newest.get("lr")) else None,
         val_metric=metrics[-1] if metrics else None,
         last_t_s=max(times) if times else None,
     )
@@ -194,22 +196,38 @@ def _state(is_alive: bool, counts: LedgerCounts) -> str:
 def job_and_max_steps(run: RunFolder) -> tuple[str | None, int | None]:
     """Return what a run's job file says; None for what it does not."""
     try:
-        spec = load_yaml(run.job_yaml.read_text(encoding="utf-8"), str(run.job_yaml))
-        return spec["name"], spec["train"]["max_steps"]
-    except (OSError, SpecError, TypeError, KeyError):
+        spec = read_yaml(run.job_yaml, run.job_yaml.name)
+        name, max_steps = spec["name"], spec["train"]["max_steps"]
+    except (SpecError, TypeError, KeyError):
         return None, None
+    return (
+        name if isinstance(name, str) else None,
+        max_steps if isinstance(max_steps, int) else None,
+    )
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return _whole(value) is not None
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number that can be one of a run, None for anything else."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_whole and abs(value) < _NO_COUNT else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _size_bytes(path: Path) -> int:

@@ -32,7 +32,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as read_parts
 from torch.distributed.checkpoint.state_dict_saver import save as write_parts
 from torch.distributed.device_mesh import DeviceMesh
 
-from runner.checkpoints import CheckpointStore, SavedCheckpoint, info_of
+from runner.checkpoints import CheckpointStore, SavedCheckpoint, info_of, is_file_name
 from runner.files import Files, Written
 from runner.shards import Path, ShareMap, leaves
 from runner.state import StateInfo, Tree, map_tensors
@@ -214,19 +214,22 @@ def _read(
     plain = store.load_file(step, _PLAIN_FILE)
     reader = _SafeReader(store, step)
     contents = reader.read_metadata().state_dict_metadata
-    targets: dict[str, Any] = {}
-    for path, name in _marks(plain):
-        entry = contents.get(name)
-        if not isinstance(entry, TensorStorageMetadata):
-            raise CheckpointDamaged(f"step {step}: {name} is not in the table of contents")
-        targets[name] = room(path, entry.size, entry.properties.dtype)
     try:
+        targets: dict[str, Any] = {}
+        for path, name in _marks(plain):
+            entry = contents.get(name)
+            if not isinstance(entry, TensorStorageMetadata):
+                raise CheckpointDamaged(f"step {step}: {name} is not in the table of contents")
+            targets[name] = room(path, entry.size, entry.properties.dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # "assuming a single process": it is meant
             read_parts(targets, storage_reader=reader, planner=_TensorsOnly(), no_dist=True)
-    except (CheckpointException, OSError, RuntimeError, ValueError, EOFError) as error:
+        return _filled(plain, targets)
+    except CheckpointError:
+        raise
+    # Of damaged bytes torch raises whatever it comes to; its own is no Exception.
+    except (Exception, CheckpointException) as error:
         raise CheckpointDamaged(f"cannot read the parts of step {step}: {error}") from error
-    return _filled(plain, targets)
 
 
 class _TensorsOnly(DefaultLoadPlanner):
@@ -248,13 +251,26 @@ class _SafeReader(FileSystemReader):
         try:
             with self.fs.create_stream(self.fs.concat_path(self.path, _CONTENTS_FILE), "rb") as raw:
                 metadata = _ContentsUnpickler(raw).load()
-        except (OSError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
+            _check_places(metadata)
+        except Exception as error:  # of damaged bytes pickle raises whatever it comes to
             raise CheckpointDamaged(
                 f"the table of contents of step {self._step} is none: {error}"
             ) from error
-        if not isinstance(metadata, Metadata):
-            raise CheckpointDamaged(f"the table of contents of step {self._step} is none")
-        return metadata
+        return cast(Metadata, metadata)
+
+
+def _check_places(metadata: Any) -> None:
+    """Refuse a table that leads out of the checkpoint's folder.
+
+    Raises:
+        TypeError: it is no table.
+        ValueError: it names a file elsewhere.
+    """
+    if not isinstance(metadata, Metadata):
+        raise TypeError(f"it holds {type(metadata).__name__}")
+    for place in metadata.storage_data.values():
+        if not is_file_name(place.relative_path):
+            raise ValueError(f"{place.relative_path!r} is no name of a file in its folder")
 
 
 class _ContentsUnpickler(pickle.Unpickler):

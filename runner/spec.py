@@ -19,7 +19,8 @@ from watchdog.tiers import RecoveryConfig
 #: A job is a folder and a package.
 JOB_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 class Config(BaseModel):
@@ -231,7 +232,7 @@ def worker_bounds(workers: int | str) -> tuple[int, int]:
     """
     if isinstance(workers, str) and (match := _RANGE.fullmatch(workers.strip())):
         low, high = int(match[1]), int(match[2])
-    elif isinstance(workers, int) or workers.strip().isdecimal():
+    elif isinstance(workers, int) or _COUNT.fullmatch(workers.strip()):
         low = high = int(workers)
     else:
         raise ValueError(f"workers={workers!r} is neither a count nor a range such as 1-4")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _variant_layer(variant: str, variants: Any, where: str) -> Layer:
 
 
 def _count_or_text(workers: str) -> int | str:
-    return int(workers) if workers.strip().isdecimal() else workers
+    return int(workers) if re.fullmatch(r"\s*[0-9]{1,9}\s*", workers) else workers
 
 
 def _check_name(job: str, layers: Sequence[Layer]) -> None:

@@ -64,8 +64,8 @@ def show_list(console: Console, statuses: Sequence[RunStatus]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for status in statuses:
         table.add_row(
-            status.run,
-            status.job or "-",
+            Text(status.run),
+            Text(status.job or "-"),
             _state(status),
             _steps(status),
             number(status.loss),
@@ -99,7 +99,8 @@ def show_status(console: Console, status: RunStatus) -> None:
         ("last record", f"{duration(status.age_s)} ago" if status.age_s is not None else "-"),
     ]
     for name, value in rows:
-        table.add_row(name, value)
+        # As text: what comes from a run's files is not to be taken for markup.
+        table.add_row(name, Text(value) if isinstance(value, str) else value)
     console.print(Group(table))
 
 

@@ -51,6 +51,10 @@ class JsonTail:
         """Yield the objects appended since the last call."""
         for line in self._lines.new_lines():
             try:
-                yield json.loads(line)
-            except ValueError:
-                _log.warning("%s: a line that is not JSON was passed over", self._lines.path)
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                value = None
+            if isinstance(value, dict):
+                yield value
+            else:
+                _log.warning("%s: a line that is no object was passed over", self._lines.path)

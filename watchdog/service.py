@@ -19,6 +19,7 @@ from pathlib import Path
 
 from watchdog.config import WatchdogConfig
 from watchdog.core import Core
+from watchdog.errors import TraceError
 from watchdog.history import RunHistory
 from watchdog.interventions import Conclusion
 from watchdog.ledger import Ledger, ledger_line, read_ledger
@@ -62,7 +63,11 @@ class Service:
         self._beats = 0
         self._trace = TraceWriter(trace)
         self._ledger = Ledger(ledger)
-        self._ledger.append(self._rebuild(trace, ledger))
+        try:
+            self._ledger.append(self._rebuild(trace, ledger))
+        except TraceError:
+            self.close()
+            raise
 
     def exchange(self, records: Sequence[Record]) -> Order | None:
         """Take records in; return the order that is pending, the same to everyone until it is done.

@@ -36,6 +36,7 @@ def test_a_local_run_listens_on_loopback_asks_for_a_token_and_keeps_secrets(tmp_
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://127.0.0.1:{dashboards[0].port}/api/jobs/", timeout=30)
         assert refused.value.code == 401
+        refused.value.close()
         run.interrupt()
         finished = run.finish()
     finally:
