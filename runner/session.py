@@ -212,8 +212,8 @@ class Session:
         self._equipment.close()
 
     def abandon(self) -> None:
-        """Say what is known after an exception; the attempt is over."""
-        self._telemetry.flush(timeout_s=1.0)
+        """Leave an attempt that broke: its model is the next one's."""
+        self._strategy.unwrap()
 
     # -- one step --------------------------------------------------------------------------
 
@@ -231,6 +231,8 @@ class Session:
         seed_step(self.spec.train.seed, step, self.placement.rank)
         self._obedience.ring()
         self._strategy.begin_step()
+        self._parts_left = len(self._batch.parts)
+        self._strategy.begin_part(is_last=self._parts_left == 1)
         self._learner.optimizer.zero_grad(set_to_none=True)
         self._presence.enter(WorkerPhase.COMPUTE)
         return self._batch
@@ -246,10 +248,11 @@ class Session:
         if weight != 1.0:
             loss = loss * weight
         loss = self._learner.scale(loss)
-        with self._strategy.accumulating(is_last=is_last):
-            self._presence.enter(WorkerPhase.ALL_REDUCE)
-            self._own_s = time.perf_counter() - self._began_s
-            self._bell.tie(loss).backward()  # type: ignore[no-untyped-call]
+        self._presence.enter(WorkerPhase.ALL_REDUCE)
+        self._own_s = time.perf_counter() - self._began_s
+        self._bell.tie(loss).backward()  # type: ignore[no-untyped-call]
+        self._parts_left -= 1
+        self._strategy.begin_part(is_last=self._parts_left == 1)
         self._presence.enter(WorkerPhase.SETTLE if is_last else WorkerPhase.COMPUTE)
 
     def finish_step(self, loss: torch.Tensor) -> None:

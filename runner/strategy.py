@@ -46,6 +46,10 @@ class Strategy(Protocol):
         """Return what the training step calls."""
         ...
 
+    def unwrap(self) -> None:
+        """Take off the model what `wrap` hung on it, so that another attempt can wrap it anew."""
+        ...
+
     def bell(self, vault: Vault) -> Bell:
         """Return the doorbell; after `wrap`."""
         ...
@@ -60,8 +64,11 @@ class Strategy(Protocol):
         """Call before the first forward pass of a step."""
         ...
 
-    def accumulating(self, *, is_last: bool) -> contextlib.AbstractContextManager[object]:
-        """Return the context of a micro-batch's backward pass; the last one averages gradients."""
+    def begin_part(self, *, is_last: bool) -> None:
+        """Call before the forward pass of each micro-batch; the last one averages gradients.
+
+        The ranks may have different numbers of micro-batches.
+        """
         ...
 
     def validating(self) -> contextlib.AbstractContextManager[object]:
@@ -91,6 +98,7 @@ class Replicated:
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
+        self._model: nn.Module | None = None
 
     def shard(self, model: nn.Module) -> bool:
         """Do nothing: every rank holds all of it."""
@@ -100,13 +108,22 @@ class Replicated:
         """Put the doorbell beside the model, and DDP around both."""
         place = self._placement
         self._ringing = RingingModel(model, place.device)
-        self._model: nn.Module = self._ringing
+        wrapped: nn.Module = self._ringing
         if place.world_size > 1:
             ids = [place.device.index or 0] if place.device.type == "cuda" else None
-            self._model = DistributedDataParallel(
+            wrapped = DistributedDataParallel(
                 self._ringing, device_ids=ids, gradient_as_bucket_view=True
             )
-        return self._model
+        self._model = wrapped
+        return wrapped
+
+    def unwrap(self) -> None:
+        """Take the hooks of a DDP that is kept for a while off the parameters.
+
+        It may be waiting for the gradients of a pass that broke, and would take those of the next.
+        """
+        if isinstance(self._model, DistributedDataParallel):
+            self._model._remove_autograd_hooks()  # type: ignore[no-untyped-call]
 
     def bell(self, vault: Vault) -> Bell:
         """Return the bell that rides on the gradients."""
@@ -121,11 +138,13 @@ class Replicated:
     def begin_step(self) -> None:
         """Do nothing: DDP has the buffers of rank 0 on all ranks."""
 
-    def accumulating(self, *, is_last: bool) -> contextlib.AbstractContextManager[object]:
-        """Keep the gradients of all but the last micro-batch to this rank."""
-        if not is_last and isinstance(self._model, DistributedDataParallel):
-            return self._model.no_sync()
-        return contextlib.nullcontext()
+    def begin_part(self, *, is_last: bool) -> None:
+        """Keep the gradients of all but the last micro-batch to this rank.
+
+        DDP looks at its switch in the forward pass.
+        """
+        if isinstance(self._model, DistributedDataParallel):
+            self._model.require_backward_grad_sync = is_last
 
     def validating(self) -> contextlib.AbstractContextManager[object]:
         """Return a context that does nothing."""
@@ -167,6 +186,9 @@ class SharedOut:
         self._model = model
         return model
 
+    def unwrap(self) -> None:
+        """Do nothing: a model that is shared out is built anew for each attempt."""
+
     def bell(self, vault: Vault) -> Bell:
         """Return the bell that is asked over a side group."""
         return PolledBell(self._council.largest, vault.found, vault.hear)
@@ -182,11 +204,9 @@ class SharedOut:
         for buffer in self._buffers:
             dist.broadcast(buffer, src=0)
 
-    @contextlib.contextmanager
-    def accumulating(self, *, is_last: bool) -> Iterator[None]:
+    def begin_part(self, *, is_last: bool) -> None:
         """Keep the gradients of all but the last micro-batch to this rank, whole."""
         self._model.set_requires_gradient_sync(is_last)
-        yield
 
     @contextlib.contextmanager
     def validating(self) -> Iterator[None]:

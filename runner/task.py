@@ -108,8 +108,9 @@ class Task(ABC, Generic[ConfigT]):
     def begin_step(self, step: int) -> None:
         """Be told of the step about to be taken, from 1; after a rollback it is an earlier one.
 
-        For what depends on the step, such as the stage of a training in stages. Nothing that is
-        kept from one call to the next survives a restart.
+        For what depends on the step, such as the stage of a training in stages. What a task keeps
+        in itself from one step to the next, such as a running mean, does not survive a recovery;
+        a buffer of the model (`register_buffer`) is part of every checkpoint and does.
         """
 
     @abstractmethod

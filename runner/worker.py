@@ -240,6 +240,8 @@ class Worker:
             equipment.telemetry.flush(timeout_s=1.0)
         if is_poisoned(error) and self._seat.is_remote:
             _end_process("its GPU context is beyond use")
+        if self._session is not None:
+            self._session.abandon()
         if equipment is not None and group is not None:
             equipment.graveyard.bury(error, self._session, group, *group.retire())
         self._session = self._group = None

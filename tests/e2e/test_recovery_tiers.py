@@ -86,6 +86,18 @@ def test_exceptions_on_one_rank_and_on_both_are_healed_by_regrouping(
     assert results == [(60, untouched)] * 2
 
 
+def test_after_running_out_of_memory_a_regrouped_run_accumulates_smaller_batches(
+    crew: Crew, tmp_path: Path, untouched: str
+) -> None:
+    folder = tmp_path / "run"
+    drill = "oom@step=20,rank=1"
+    results = crew.play(crew.front.open(folder, RecoveryConfig(spares=1), drill=drill))
+    assert [tier for tier, _ in tiers(folder)] == ["regroup"], "the first new attempt broke"
+    assert results == [results[0]] * 2
+    assert results[0][0] == 60
+    assert results[0][1] != untouched, "a sum of two halves is rounded differently"
+
+
 def test_an_exception_before_the_first_step_starts_over_from_the_untrained_model(
     crew: Crew, tmp_path: Path, untouched: str
 ) -> None:
