@@ -169,8 +169,11 @@ def test_second_spike_that_stays_up_is_acted_on_in_its_own_patience() -> None:
     assert verdict.step - 120 < 34
 
 
-def test_rise_by_next_to_nothing_of_what_was_learned_is_told_and_never_acted_on() -> None:
-    converged = noisy(3e-5, 0.01, seed=5, tail=0.02)
+@pytest.mark.parametrize("level", [3e-5, 8e-5])
+def test_rise_by_next_to_nothing_of_what_was_learned_is_told_and_never_acted_on(
+    level: float,
+) -> None:
+    converged = noisy(level, 0.01, seed=5, tail=0.02)
     losses: list[float | None] = [0.69 * 0.97**step for step in range(330)]
     losses += [converged(0, step) for step in range(100)]
     losses += [converged(0, 500 + step) * 10 for step in range(300)]

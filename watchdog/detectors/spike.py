@@ -92,7 +92,7 @@ class Config(DetectorConfig):
         8, ge=1, le=16, description="Patiences that a loss on its way back gets at most."
     )
     negligible_ratio: float = Field(
-        0.0005,
+        0.002,
         ge=0,
         lt=1,
         description="A rise by less than this share of what the loss fell since the run began is "
