@@ -23,6 +23,7 @@ def incident(cause: Cause, losses: list[float], **fields: Any) -> Incident:
         "baseline": BASELINE,
         "is_acted_on": True,
         "steps_lost": 18,
+        "fault_t_s": 41.0,
         "passed_t_s": 75.0,
     }
     made = Incident(**{**values, **fields})
