@@ -21,8 +21,11 @@ RATE = "$__rate_interval"
 
 
 def increase(counter: str, by: str, of: str = OF_RUN) -> str:
-    """Return the events of a counter in each interval of the panel, summed by one label."""
-    return f"sum by ({by}) (increase({counter}{{{of}}}[{RATE}]))"
+    """Return the events of a counter in each interval of the panel, summed by one label.
+
+    Values of the label without events are left out: they would fill the legend.
+    """
+    return f"sum by ({by}) (increase({counter}{{{of}}}[{RATE}])) > 0"
 
 
 def new_board(uid: str, title: str, *, has_run: bool = True) -> dashboard.Dashboard:

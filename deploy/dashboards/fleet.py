@@ -57,14 +57,14 @@ def build() -> dashboard.Dashboard:
             number(
                 "Incidents today",
                 "Incidents opened within 24 hours; most are healed by the watchdog.",
-                f"sum(increase(training_incidents_total{{{OF_JOB}}}[24h]))",
+                f"round(sum(increase(training_incidents_total{{{OF_JOB}}}[24h])))",
             )
         )
         .with_panel(
             states(
                 "What each run is doing",
                 "The state of each run over time.",
-                [Query(f"training_run_state{{{OF_JOB}}} == 1", "{{run}} {{training_run_state}}")],
+                OF_JOB,
             )
         )
         .with_panel(
@@ -80,6 +80,7 @@ def build() -> dashboard.Dashboard:
                 "Loss",
                 "Last finite training loss of each run.",
                 [Query(f"training_loss{{{OF_JOB}}}", "{{run}}")],
+                is_log=True,
             )
         )
         .with_panel(
@@ -104,7 +105,6 @@ def build() -> dashboard.Dashboard:
                         "{{run}}",
                     )
                 ],
-                unit="cps",
             )
         )
     )

@@ -8,9 +8,21 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 
 from deploy.dashboards.board import OF_RUN, RATE, increase, new_board
-from deploy.dashboards.panels import Query, areas, bars, lines, number, ranking, rows
+from deploy.dashboards.panels import Query, bars, lines, number, ranking, rows, shares
 from deploy.rules.recording import badput
+from watchdog.goodput import Category
 
+_TIME = f"rate(training_time_seconds_total{{{OF_RUN}}}[{RATE}])"
+_CATEGORY_COLORS: tuple[tuple[str, str], ...] = (
+    (Category.PRODUCTIVE, "green"),
+    (Category.STARTUP, "blue"),
+    (Category.RECOVERY, "red"),
+    (Category.REDONE_STEPS, "orange"),
+    (Category.CHECKPOINT_STALL, "purple"),
+    (Category.DATA_STALL, "yellow"),
+    (Category.VALIDATION, "light-blue"),
+    (Category.OTHER, "#8e8e8e"),
+)
 _DETECTION = "training_watchdog_detection_latency_seconds"
 _RECOVERY = "training_watchdog_recovery_duration_seconds"
 
@@ -30,17 +42,11 @@ def build() -> dashboard.Dashboard:
     return (
         new_board("watchkeeper-recovery", "Watchkeeper / Recovery and goodput")
         .with_panel(
-            areas(
+            shares(
                 "Where the time goes",
                 "Share of wall time by category; only `productive` is goodput.",
-                [
-                    Query(
-                        "sum by (category) "
-                        f"(rate(training_time_seconds_total{{{OF_RUN}}}[{RATE}]))",
-                        "{{category}}",
-                    )
-                ],
-                span=24,
+                Query(f"sum by (category) ({_TIME}) / scalar(sum({_TIME}))", "{{category}}"),
+                _CATEGORY_COLORS,
             )
         )
         .with_panel(
@@ -50,6 +56,7 @@ def build() -> dashboard.Dashboard:
                 _quantile(_DETECTION),
                 unit="s",
                 span=6,
+                has_trend=False,
             )
         )
         .with_panel(
@@ -59,6 +66,7 @@ def build() -> dashboard.Dashboard:
                 _quantile(_RECOVERY),
                 unit="s",
                 span=6,
+                has_trend=False,
             )
         )
         .with_panel(
@@ -68,6 +76,7 @@ def build() -> dashboard.Dashboard:
                 _mean(_DETECTION),
                 unit="s",
                 span=6,
+                has_trend=False,
             )
         )
         .with_panel(
@@ -77,6 +86,7 @@ def build() -> dashboard.Dashboard:
                 _mean(_RECOVERY),
                 unit="s",
                 span=6,
+                has_trend=False,
             )
         )
         .with_panel(

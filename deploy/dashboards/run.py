@@ -70,6 +70,7 @@ def build() -> dashboard.Dashboard:
                     Query(f"training_loss_spike_threshold{{{OF_RUN}}}", "suspicion {{run}}"),
                     Query(f"training_validation_loss{{{OF_RUN}}}", "validation {{run}}"),
                 ],
+                is_log=True,
             )
         )
         .with_panel(
@@ -84,6 +85,7 @@ def build() -> dashboard.Dashboard:
                 "Learning rate",
                 "Rate of the last step, with the watchdog's multiplier in it.",
                 [Query(f"training_learning_rate{{{OF_RUN}}}", "{{run}}")],
+                is_log=True,
                 unit="sci",
             )
         )
@@ -92,6 +94,8 @@ def build() -> dashboard.Dashboard:
                 "Gradient norm",
                 "Last finite global norm before clipping.",
                 [Query(f"training_gradient_norm{{{OF_RUN}}}", "{{run}}")],
+                unit="sishort",
+                is_log=True,
             )
         )
         .with_panel(
@@ -127,14 +131,13 @@ def build() -> dashboard.Dashboard:
                 "Steps a second",
                 "Optimizer steps, those repeated after a rollback included.",
                 [Query(f"rate(training_steps_total{{{OF_RUN}}}[{RATE}])", "{{run}}")],
-                unit="cps",
             )
         )
         .with_panel(
             states(
                 "State",
                 "What the run was doing when.",
-                [Query(f"training_run_state{{{OF_RUN}}} == 1", "{{training_run_state}}")],
+                OF_RUN,
                 span=12,
             )
         )

@@ -28,6 +28,8 @@ def panels() -> Iterator[tuple[str, str]]:
                 expr = target["expr"].replace("$__rate_interval", "30s")
                 for variable in ("$training_job", "$run"):
                     expr = expr.replace(variable, ".*")
+                if not target.get("instant"):  # a curve: some point of it
+                    expr = f"last_over_time(({expr})[10m:1s])"
                 yield f"{board['title']}: {panel['title']}: {target['expr']}", expr
 
 
@@ -40,7 +42,9 @@ def test_every_panel_shows_data_of_a_drilled_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", "drilled"]
     command += ["--no-preflight"]
     command += ["--workers", "0", "--runs-dir", str(runs), "--set", settings]
-    command += ["--drill", "nan@step=300,count=5;exception@step=600"]
+    # Slow at first: what happens before the first scrape is no increase of anything.
+    drill = "slow@step=1,count=40,factor=30;spike@step=200,factor=50;nan@step=300,count=5"
+    command += ["--drill", f"{drill};exception@step=600"]
     run = subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -49,6 +53,8 @@ def test_every_panel_shows_data_of_a_drilled_run(tmp_path: Path) -> None:
         wait_until(lambda: prometheus.query(restarted) != [], "the drills are healed", 120.0)
         healed = f"({restarted}) and on (run) (training_step > 900)"
         wait_until(lambda: prometheus.query(healed) != [], "the run goes on", 120.0)
+        suspected = 'increase(training_suspicions_total{cause="spike"}[10m]) > 0'
+        wait_until(lambda: prometheus.query(suspected) != [], "the spike is seen")
         badput = "training_job_run:training_badput_per_time:ratio_rate1h"
         wait_until(lambda: prometheus.query(badput) != [], "the rules are evaluated")
         empty = []
