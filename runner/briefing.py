@@ -149,6 +149,9 @@ def _now(case: Case) -> tuple[str, ...]:
             return (f"Nothing is wrong. make resume RUN={run} continues at step {case.step}.",)
         case "finished":
             return _after_finish(story)
+        case "running":
+            ask = "Nothing" if _tone(case) == "calm" else "Wait for its proof"
+            return (f"{ask}; make watch RUN={run} shows it live.",)
         case _:
             return (
                 f"This page shows a run without an end: make watch RUN={run} shows it live if it "

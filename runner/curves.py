@@ -104,7 +104,6 @@ class CurveBuilder:
         self._evaluations: dict[tuple[int, int], Evaluation] = {}
         self._starts: dict[int, int] = {}
         self._jumps: list[Jump] = []
-        self._last_step = 0
 
     def observe(self, record: Record) -> None:
         """Take one record in; those that are not about curves are passed over."""
@@ -112,7 +111,6 @@ class CurveBuilder:
             case StepReport() if 0 <= record.rank <= _MAX_RANK:
                 steps = self._steps.setdefault(record.generation, {})
                 steps.setdefault(record.step, _Step()).add(record)
-                self._last_step = record.step
             case EvalReport():
                 key = (record.generation, record.step)
                 self._evaluations[key] = Evaluation(
@@ -121,7 +119,8 @@ class CurveBuilder:
             case RollbackDone():
                 self._start(record.generation, record.restored_step, record.step, True)
             case AttemptStarted():
-                self._start(record.generation, record.restored_step, self._last_step, False)
+                last_step = self._last_step_before(record.generation)
+                self._start(record.generation, record.restored_step, last_step, False)
             case _:
                 pass
 
@@ -154,6 +153,11 @@ class CurveBuilder:
         self._starts[generation] = restored_step
         if step > 0:
             self._jumps.append(Jump(generation, step, restored_step, is_in_place))
+
+    def _last_step_before(self, generation: int) -> int:
+        """Return the last step of the generation before; first steps of this one may have come."""
+        earlier = [number for number in self._steps if number < generation]
+        return next(reversed(self._steps[max(earlier)])) if earlier else 0
 
     def _points(self, generation: int) -> list[Point]:
         steps = self._steps.get(generation, {})

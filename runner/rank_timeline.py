@@ -39,12 +39,15 @@ _MAX_RANK = 100_000
 
 
 class RankState(IntEnum):
-    """What a rank was in, the mildest first."""
+    """What a rank was in, what is usual first; a stretch shows the last of those that were in it.
+
+    A stretch of minutes holds a validation as well as steps: it is one of training.
+    """
 
     UNKNOWN = 0
-    TRAINING = 1
+    WAITING = 1  # for other ranks, for a second or more
     VALIDATING = 2
-    WAITING = 3  # for other ranks, for a second or more
+    TRAINING = 3
     STARTING = 4
     HELD = 5  # in one place of its own for a second or more
     RECOVERING = 6
@@ -201,8 +204,8 @@ class TimelineBuilder:
         begin_s = record.t_s - step_s if math.isfinite(step_s) else record.t_s
         if band.last_t_s is not None:
             begin_s = max(begin_s, min(band.last_t_s, record.t_s))
-        if band.down is not None:
-            since_s, state = band.down
+        if band.down is not None or band.last_t_s is None:
+            since_s, state = band.down or (self._begun_s, RankState.STARTING)
             self._mark(band, since_s, begin_s, state)
             band.down = None
         self._mark(band, begin_s, record.t_s, RankState.TRAINING)
@@ -319,7 +322,7 @@ def merged(bands: Sequence[tuple[Span, ...]], count: int) -> tuple[Span, ...]:
 
 def _with_slow(codes: bytearray, slow: Iterable[int]) -> bytearray:
     for index in slow:
-        if RankState.UNKNOWN < codes[index] <= RankState.WAITING:
+        if RankState.UNKNOWN < codes[index] <= RankState.TRAINING:
             codes[index] = RankState.SLOW
     return codes
 

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from runner.driver_lock import is_driven
 from runner.environment import package_versions
 from runner.evidence import read_evidence
 from runner.report_view import ReportView, build_view, figures
@@ -44,7 +45,7 @@ def write_report(run_dir: Path) -> Path:
         OSError: the folder cannot be written.
     """
     run = RunFolder(run_dir)
-    view = build_view(read_evidence(run), _software())
+    view = build_view(read_evidence(run), _software(), is_driven=is_driven(run))
     partial = run.report.with_suffix(".partial")
     # A lone half of a surrogate pair is valid JSON and cannot be written.
     partial.write_text(render(view), encoding="utf-8", errors="replace")

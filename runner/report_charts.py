@@ -24,6 +24,11 @@ MAX_POINTS = 4000
 MAX_BRANCH_POINTS = 600
 #: Chosen: more lines than this cannot be told apart by colour or by hovering.
 MAX_RANK_LINES = 12
+#: Chosen: more of them hide the curve; the newest are shown.
+MAX_MARKS = 100
+MAX_LABELS = 12
+#: Chosen: as many branches of `MAX_BRANCH_POINTS` make a page of one megabyte more.
+MAX_BRANCHES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ def _lines(curves: Curves, quantity: _Quantity) -> list[Figure]:
     """Return the clean line over faint superseded ones; nothing if the quantity is not known."""
     keep = {step for jump in curves.jumps for step in (jump.step, jump.restored_step)}
     traces = []
-    for index, branch in enumerate(curves.branches):
+    for index, branch in enumerate(curves.branches[-MAX_BRANCHES:]):
         points = [(p.step, _number(quantity.of(p))) for p in thin(branch, MAX_BRANCH_POINTS, keep)]
         faint = line(points, "superseded", "var:superseded", width=1.2)
         faint["line"]["dash"] = "dot"
@@ -204,7 +209,7 @@ def _incident_bands(interventions: Sequence[Intervention]) -> list[Figure]:
             "line": {"width": 0},
             "layer": "below",
         }
-        for item in interventions
+        for item in interventions[-MAX_MARKS:]
     ]
 
 
@@ -220,7 +225,7 @@ def _jump_lines(jumps: Sequence[Jump]) -> list[Figure]:
             "y1": 1,
             "line": {"color": "var:jump", "width": 1, "dash": "dash"},
         }
-        for jump in jumps
+        for jump in jumps[-MAX_MARKS:]
     ]
 
 
@@ -243,7 +248,7 @@ def _jump_labels(jumps: Sequence[Jump]) -> list[Figure]:
             "arrowcolor": "var:jump",
             "font": {"color": "var:jump", "size": 11},
         }
-        for jump in jumps
+        for jump in jumps[-MAX_LABELS:]
     ]
 
 

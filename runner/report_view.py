@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.briefing import Briefing, Case, brief
@@ -101,9 +101,16 @@ _SHARE_LABELS: Mapping[str, str] = {
 }
 
 
-def build_view(evidence: Evidence, environment: Mapping[str, str]) -> ReportView:
-    """Return the page for a run; what is not known is said to be unknown or left out."""
+def build_view(
+    evidence: Evidence, environment: Mapping[str, str], *, is_driven: bool = False
+) -> ReportView:
+    """Return the page for a run; what is not known is said to be unknown or left out.
+
+    `is_driven`: a driver is known to hold the run; of a copy of its files nobody knows.
+    """
     story = tell(evidence.ledger)
+    if is_driven:
+        story = replace(story, state="running")
     sentences = [_sentence(item, evidence) for item in story.interventions]
     return ReportView(
         run_id=evidence.run_id,
@@ -142,6 +149,10 @@ def _state(evidence: Evidence, story: Story) -> str:
 def _outcome(evidence: Evidence, story: Story) -> str:
     step = _last_step(evidence)
     state = _state(evidence, story)
+    if state == "running":
+        return f"The run is under way at step {step}."
+    if state == "unfinished" and not story.attempts and not step:
+        return "The run has written nothing yet."
     if state == "unfinished":
         return f"The run has no end in its ledger; its last step is {step}."
     reason = story.reason or text(evidence.result, "reason")
@@ -160,6 +171,8 @@ _ENDINGS: Mapping[str, str] = {
 def _period(evidence: Evidence, story: Story) -> str:
     started_t_s = evidence.first_t_s if story.started_t_s is None else story.started_t_s
     ended_t_s = evidence.last_t_s if story.ended_t_s is None else story.ended_t_s
+    if started_t_s is None and ended_t_s is None:
+        return "not started"
     return f"{clock(started_t_s)} to {clock(ended_t_s)}"
 
 

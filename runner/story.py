@@ -35,6 +35,7 @@ class _Draft:
     attempts: dict[int, AttemptLine] = field(default_factory=dict)
     lr_scale: float = 1.0
     skipped: set[int] = field(default_factory=set)
+    trusted: frozenset[int] = frozenset()  # steps that the last verdict might restore
     measured: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
 
@@ -146,6 +147,9 @@ def _verdict(draft: _Draft, line: Line) -> None:
         )
     )
     draft.lr_scale = draft.lr_scale if lr_scale is None else lr_scale
+    trusted = line.get("trusted_steps")
+    told = trusted if isinstance(trusted, list) else []
+    draft.trusted = frozenset(known for known in told if isinstance(known, int))
 
 
 def _recovery_done(draft: _Draft, line: Line) -> None:
@@ -161,6 +165,18 @@ def _recovery_done(draft: _Draft, line: Line) -> None:
             skipped_samples=_newly_skipped(draft, line),
         )
         draft.interventions[index] = replace(draft.interventions[index], recovery=recovery)
+        _trust_restored(draft, recovery)
+
+
+def _trust_restored(draft: _Draft, recovery: Recovery) -> None:
+    """Of memory checkpoints the ledger tells trust in verdicts alone."""
+    step = recovery.restored_step
+    if step is None or step not in draft.trusted or not recovery.storage:
+        return
+    key = (step, recovery.storage)
+    known = draft.checkpoints.get(key, CheckpointLine(step=step, storage=recovery.storage))
+    if known.trust == "candidate":
+        draft.checkpoints[key] = replace(known, trust="trusted")
 
 
 def _newly_skipped(draft: _Draft, line: Line) -> int | None:

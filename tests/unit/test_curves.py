@@ -126,6 +126,14 @@ def test_the_first_attempt_is_no_jump() -> None:
     assert build_curves([AttemptStarted(t_s=0.0, attempt=0, world_size=1)]).jumps == ()
 
 
+def test_first_steps_that_come_before_their_attempt_are_no_jump() -> None:
+    assert build_curves([step(1), AttemptStarted(t_s=0.0, attempt=0, world_size=1)]).jumps == ()
+    started = AttemptStarted(t_s=0.0, attempt=1, world_size=1, restored_step=2, generation=1)
+    told: list[Record] = [step(1), step(2), step(3), step(3, generation=1), step(4, generation=1)]
+    jumps = build_curves([*told, started]).jumps
+    assert jumps == (Jump(generation=1, step=3, restored_step=2, is_in_place=False),)
+
+
 def test_a_generation_whose_start_was_lost_is_read_from_its_first_step() -> None:
     curves = build_curves([step(1), step(2), step(3), step(2, generation=1)])
     assert places(curves.clean) == [(1, 0), (2, 1)]

@@ -108,3 +108,22 @@ def test_a_line_with_fields_of_other_types_never_raises(kind: str, odd: Any) -> 
 
 def test_a_kind_that_is_not_a_text_is_passed_over() -> None:
     assert tell([{"kind": ["verdict"]}, {}]).interventions == ()
+
+
+def test_a_memory_checkpoint_that_a_verdict_trusted_and_that_was_restored_is_trusted() -> None:
+    done = line("recovery_done", verdict_id=1, restored_step=32, **{"from": "memory"})
+    (checkpoint,) = tell([verdict(1, trusted_steps=[24, 32, "odd"]), done]).checkpoints
+    assert (checkpoint.step, checkpoint.storage, checkpoint.trust) == (32, "memory", "trusted")
+
+
+def test_samples_that_an_earlier_recovery_skipped_are_not_counted_again() -> None:
+    story = tell(
+        [
+            verdict(1),
+            line("recovery_done", verdict_id=1, skipped_samples=[1, 2]),
+            verdict(2),
+            line("recovery_done", verdict_id=2, skipped_samples=[1, 2, 3]),
+        ]
+    )
+    skipped = [i.recovery.skipped_samples for i in story.interventions if i.recovery]
+    assert skipped == [2, 1]
