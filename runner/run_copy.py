@@ -33,7 +33,7 @@ _MOST_BYTES = 64 * 2**20
 _TRACE = "trace.jsonl"
 _LOGS = ("ledger.jsonl", "driver.log", "crash.log")
 _MORE_LOGS = ("logs/*.log", "stacks/*")
-_WHOLE = ("job.yaml", "result.json")
+_WHOLE = ("job.yaml", "environment.json", "result.json")
 #: What may be written into a copy, whatever the other end says.
 _NAME = re.compile(r"(?:(?:logs|stacks)/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,150}")
 _LOCK = "driver.lock"
