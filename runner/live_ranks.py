@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
+from runner.rank_band import SLOW_RATIO
 from watchdog.records import PhaseReport, StepReport
 
 #: Chosen: a step in ten counts, so that a rank is judged by its last dozen of steps.
@@ -19,8 +20,6 @@ _SMOOTHING = 0.1
 _BEHIND_STEPS = 2
 #: Chosen: ticks come each second; a rank not heard for as long, while others are, is silent.
 _SILENT_S = 10.0
-#: The rule of `detectors.straggler`: share of a step beyond the others' own time.
-_SLOW_RATIO = 0.3
 
 
 class Health(StrEnum):
@@ -141,7 +140,7 @@ class _Others:
         if rank.own_s is None or self._own_s is None or not self._step_s:
             return None
         beyond_s = rank.own_s - self._own_s
-        return beyond_s if beyond_s > _SLOW_RATIO * self._step_s else None
+        return beyond_s if beyond_s > SLOW_RATIO * self._step_s else None
 
 
 def census(lines: Iterable[RankLine]) -> dict[Health, int]:

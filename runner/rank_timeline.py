@@ -9,12 +9,11 @@ Runs in: anywhere (pure).
 from __future__ import annotations
 
 import math
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import groupby
 
+from runner.rank_band import Band, RankState, slow_ranks
 from watchdog.records import (
     AttemptEnded,
     AttemptStarted,
@@ -32,28 +31,8 @@ from watchdog.records import (
 #: Chosen: a band a third of a screen wide shows as many.
 MAX_STRETCHES = 240
 _FIRST_WIDTH_S = 0.125
-#: The rule of `detectors.straggler`: share of a step beyond the others' own time.
-_SLOW_RATIO = 0.3
 _MAX_EVENTS = 200
 _MAX_RANK = 100_000
-
-
-class RankState(IntEnum):
-    """What a rank was in, what is usual first; a stretch shows the last of those that were in it.
-
-    A stretch of minutes holds a validation as well as steps: it is one of training.
-    """
-
-    UNKNOWN = 0
-    WAITING = 1  # for other ranks, for a second or more
-    VALIDATING = 2
-    TRAINING = 3
-    STARTING = 4
-    HELD = 5  # in one place of its own for a second or more
-    RECOVERING = 6
-    SLOW = 7
-    HUNG = 8
-    GONE = 9
 
 
 _PLACES = {
@@ -99,35 +78,6 @@ class Timeline:
     events: tuple[RankEvent, ...] = ()
 
 
-class _Band:
-    """One rank: a state a stretch, and what its own time was in it."""
-
-    __slots__ = ("codes", "down", "last_t_s", "own_s", "step_s", "steps")
-
-    def __init__(self, stretches: int) -> None:
-        self.codes = bytearray(stretches)
-        self.own_s = array("d", bytes(8 * stretches))
-        self.step_s = array("d", bytes(8 * stretches))
-        self.steps = array("L", bytes(array("L").itemsize * stretches))
-        self.last_t_s: float | None = None
-        self.down: tuple[float, RankState] | None = None  # since when it is not training, and why
-
-    def double(self) -> None:
-        half = len(self.codes) // 2
-        self.codes = bytearray(
-            [max(self.codes[2 * i], self.codes[2 * i + 1]) for i in range(half)] + [0] * half
-        )
-        self.own_s = array("d", _pairs(self.own_s))
-        self.step_s = array("d", _pairs(self.step_s))
-        self.steps = array("L", map(int, _pairs(self.steps)))
-
-
-def _pairs(sums: Sequence[float]) -> list[float]:
-    """Return the sums of neighbours, and zeros for as many again."""
-    half = len(sums) // 2
-    return [sums[2 * i] + sums[2 * i + 1] for i in range(half)] + [0] * half
-
-
 class TimelineBuilder:
     """Takes the records of a trace one by one."""
 
@@ -137,7 +87,7 @@ class TimelineBuilder:
         self._start_s: float | None = None
         self._end_s = 0.0
         self._begun_s = 0.0  # when the driver began what is now starting
-        self._bands: dict[int, _Band] = {}
+        self._bands: dict[int, Band] = {}
         self._events: list[RankEvent] = []
 
     def observe(self, record: Record) -> None:
@@ -250,12 +200,12 @@ class TimelineBuilder:
         if len(self._events) < _MAX_EVENTS:
             self._events.append(RankEvent(t_s, step, rank, words))
 
-    def _band(self, rank: int) -> _Band | None:
+    def _band(self, rank: int) -> Band | None:
         if not 0 <= rank <= _MAX_RANK:
             return None
         band = self._bands.get(rank)
         if band is None:
-            band = self._bands[rank] = _Band(self._max)
+            band = self._bands[rank] = Band(self._max)
         return band
 
     def _mark_all(self, begin_s: float, end_s: float, state: RankState) -> None:
@@ -267,7 +217,7 @@ class TimelineBuilder:
         if band is not None:
             self._mark(band, begin_s, end_s, state)
 
-    def _mark(self, band: _Band, begin_s: float, end_s: float, state: RankState) -> None:
+    def _mark(self, band: Band, begin_s: float, end_s: float, state: RankState) -> None:
         if not (math.isfinite(begin_s) and math.isfinite(end_s)):
             return
         last = self._index(end_s)  # may double the stretches, so it comes first
@@ -295,19 +245,11 @@ class TimelineBuilder:
             heard = {r: b for r, b in self._bands.items() if b.steps[index]}
             if len(heard) < 2:
                 continue
-            slow = _slow_ranks(heard, index)
+            slow = slow_ranks(heard, index)
             for rank in slow & slow_before:
                 found.setdefault(rank, set()).update(range(before, index + 1))
             before, slow_before = index, slow
         return found
-
-
-def _slow_ranks(heard: Mapping[int, _Band], index: int) -> frozenset[int]:
-    own_s = {rank: band.own_s[index] / band.steps[index] for rank, band in heard.items()}
-    usual_s = sorted(own_s.values())[(len(own_s) - 1) // 2]
-    step_s = sum(b.step_s[index] / b.steps[index] for b in heard.values()) / len(heard)
-    limit_s = usual_s + _SLOW_RATIO * step_s
-    return frozenset(rank for rank, seconds in own_s.items() if step_s > 0 and seconds > limit_s)
 
 
 def merged(bands: Sequence[tuple[Span, ...]], count: int) -> tuple[Span, ...]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from runner.lineage import Generation
 from runner.plain_words import duration, plural
-from runner.rank_timeline import RankState, Span, Timeline, merged
+from runner.rank_band import RankState
+from runner.rank_timeline import Span, Timeline, merged
 
 #: Chosen: more rows than this are not looked at; of more ranks several share a row.
 MAX_ROWS = 32

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runner.lineage import LineageBuilder
-from runner.rank_timeline import MAX_STRETCHES, RankState, Timeline, TimelineBuilder, merged
+from runner.rank_band import RankState
+from runner.rank_timeline import MAX_STRETCHES, Timeline, TimelineBuilder, merged
 from runner.report_timeline import MAX_ROWS, bands_view, lineage_view
 from tests.unit import sample_run
 from watchdog.records import (
