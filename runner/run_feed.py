@@ -25,8 +25,9 @@ _BITES = 4
 class RunFeed:
     """Reads the ledger and the trace of one run as they grow; `state` is what they say."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, *, max_whole_bytes: int = MAX_WHOLE_BYTES) -> None:
         self._run = run
+        self._max_whole_bytes = max_whole_bytes
         self._begin()
 
     @property
@@ -49,11 +50,11 @@ class RunFeed:
         self._ledger = FollowedFile(self._run.ledger)
         self._trace = FollowedFile(self._run.trace)
         size_bytes = _size_bytes(self._run)
-        if size_bytes > MAX_WHOLE_BYTES:
+        if size_bytes > self._max_whole_bytes:
             self.state.is_whole = False
             for line in sampled_lines(self._run.trace, spots=_SPOTS, spot_bytes=_SPOT_BYTES):
                 self._observe(line)
-            self._trace.start_at(size_bytes - _END_BYTES)
+            self._trace.start_at(size_bytes - min(_END_BYTES, size_bytes // 8))
 
     def _look(self) -> list[News]:
         news = [self.state.note(line) for line in self._ledger.new_lines()]

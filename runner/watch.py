@@ -31,6 +31,8 @@ _LOOK_S = 0.5
 _PLAIN_EVERY_S = 10.0
 #: Chosen: a driver imports torch and Ray within this, on a loaded machine too.
 _PENDING_S = 120.0
+#: Chosen: on a cluster another driver follows one that was killed, in about as long.
+_GONE_S = 30.0
 _QUIT_KEYS = frozenset("qQ\x03\x04")
 _EXIT_CODES = {"finished": 0, "halted": 3, "stopped": 130}
 
@@ -106,8 +108,8 @@ class Watch:
         has_begun = state.phase != "pending"
         self.notice = self._notice(is_alive=is_alive, has_begun=has_begun)
         if not self._feed.is_behind:
-            waited_s = self._clock() - self._opened_s
-            is_abandoned = not is_alive and (has_begun or waited_s > _PENDING_S)
+            patience_s = _GONE_S if has_begun else _PENDING_S
+            is_abandoned = not is_alive and self._silent_s() > patience_s
             self.is_over = state.end is not None or is_abandoned
         return news
 
@@ -118,11 +120,16 @@ class Watch:
             return "the run has ended"
         if not is_alive and not has_begun:
             return "waiting for a driver; q closes this view"
-        last_t_s = self.state.last_t_s
-        silent_s = 0.0 if last_t_s is None else self._clock() - last_t_s
+        silent_s = self._silent_s()
+        if not is_alive:
+            return f"its driver is gone for {duration(silent_s)}; waiting for another one"
         if silent_s > _PLAIN_EVERY_S:
             return f"no news for {duration(silent_s)}; q closes this view, the run goes on"
         return "q closes this view, the run goes on"
+
+    def _silent_s(self) -> float:
+        """Return the seconds since the newest record, or since the view was opened."""
+        return self._clock() - (self.state.last_t_s or self._opened_s)
 
 
 def watch_live(watch: Watch, console: Console, keys: Keys) -> bool:

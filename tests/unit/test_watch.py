@@ -94,6 +94,39 @@ def run_text() -> str:
     return json_lines(ledger())
 
 
+def test_a_driver_that_is_gone_is_waited_for_a_while(tmp_path: Path) -> None:
+    run = living(tmp_path / "orphan")
+    now_s = START_S + 60
+    watch = Watch(run, clock=lambda: now_s, is_alive=lambda: False)
+    watch.look()
+    assert not watch.is_over
+    assert "driver is gone" in watch.notice
+    now_s = START_S + 200
+    watch.look()
+    assert watch.is_over
+
+
+def test_a_trace_too_long_to_be_read_whole_is_shown_from_samples(tmp_path: Path) -> None:
+    feed = RunFeed(RunFolder(write_run(tmp_path / "long")), max_whole_bytes=10_000)
+    feed.look()
+    state = feed.state
+    assert (state.step, state.phase, state.generation) == (LAST_STEP, "finished", 2)
+    assert state.counts == {"incidents": 1, "rollbacks": 1, "restarts": 1}
+    assert state.goodput_ratio is None  # records were left out
+    assert state.curves.loss.points[0][0] < 10
+    assert state.curves.loss.points[-1][0] == LAST_STEP
+
+
+def test_a_run_of_the_same_name_that_begins_anew_is_shown_anew(tmp_path: Path) -> None:
+    run = RunFolder(write_run(tmp_path / "sample"))
+    feed = RunFeed(run)
+    feed.look()
+    living(run.path)
+    feed.look()
+    assert feed.state.end is None
+    assert feed.state.step < LAST_STEP
+
+
 def test_texts_of_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
     run = RunFolder(write_run(tmp_path / "hostile"))
     lines = ledger()
