@@ -12,7 +12,7 @@ from enum import StrEnum
 from statistics import median
 
 from runner.rank_band import SLOW_RATIO
-from watchdog.records import PhaseReport, StepReport
+from watchdog.records import PhaseReport, StepReport, WorkerPhase
 
 #: Chosen: a step in ten counts, so that a rank is judged by its last dozen of steps.
 _SMOOTHING = 0.1
@@ -20,6 +20,8 @@ _SMOOTHING = 0.1
 _BEHIND_STEPS = 2
 #: Chosen: ticks come each second; a rank not heard for as long, while others are, is silent.
 _SILENT_S = 10.0
+#: Places in which seconds are nothing unusual; the watchdog has a deadline for each.
+_LONG_PLACES = frozenset({WorkerPhase.STARTING, WorkerPhase.VALIDATE, WorkerPhase.RECOVER})
 
 
 class Health(StrEnum):
@@ -117,7 +119,8 @@ class LiveRanks:
         if silent_s > _SILENT_S:
             return Health.SILENT, f"not heard for {silent_s:.0f} s"
         if rank.phase:
-            return Health.STUCK, f"{rank.phase.replace('_', ' ')} for {rank.stuck_s:.0f} s"
+            health = Health.WELL if rank.phase in _LONG_PLACES else Health.STUCK
+            return health, f"{rank.phase.replace('_', ' ')} for {rank.stuck_s:.0f} s"
         if newest - rank.step >= _BEHIND_STEPS:
             return Health.BEHIND, f"{newest - rank.step} steps"
         if (beyond_s := others.beyond_s(rank)) is not None:

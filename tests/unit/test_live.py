@@ -69,23 +69,34 @@ def test_a_rank_that_takes_longer_before_it_waits_is_slow() -> None:
     assert ranks.lines()[0].rank == 1  # the worst comes first
 
 
-def test_a_rank_in_one_place_says_where_until_its_next_step() -> None:
-    ranks = LiveRanks()
-    ranks.step(report(0, 1, 1.0))
-    stuck = PhaseReport(
+def in_place(phase: WorkerPhase) -> PhaseReport:
+    return PhaseReport(
         t_s=4.0,
         attempt=0,
         generation=0,
         rank=0,
         world_size=1,
         step=2,
-        phase=WorkerPhase.ALL_REDUCE,
+        phase=phase,
         stuck_s=3.0,
     )
-    ranks.phase(stuck)
+
+
+def test_a_rank_in_one_place_says_where_until_its_next_step() -> None:
+    ranks = LiveRanks()
+    ranks.step(report(0, 1, 1.0))
+    ranks.phase(in_place(WorkerPhase.ALL_REDUCE))
+    assert healths(ranks) == {0: Health.STUCK}
     assert ranks.lines()[0].note == "all reduce for 3 s"
     ranks.step(report(0, 2, 5.0))
     assert healths(ranks) == {0: Health.WELL}
+
+
+def test_a_rank_that_validates_is_well() -> None:
+    ranks = LiveRanks()
+    ranks.phase(in_place(WorkerPhase.VALIDATE))
+    assert healths(ranks) == {0: Health.WELL}
+    assert ranks.lines()[0].note == "validate for 3 s"
 
 
 def test_a_rank_that_lags_is_behind_and_the_culprit_of_a_failure_gone() -> None:
