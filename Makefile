@@ -17,7 +17,7 @@ ADDRESS_OPTION = $${ADDRESS:+--address "$$ADDRESS"}
 RUNS_OPTION = $${RUNS_DIR:+--runs-dir "$$RUNS_DIR"}
 
 .PHONY: help setup setup-servers submit preflight predict compare resume stop status logs watch list report replay drills \
-	new-job fmt lint type test test-fast test-ray fuzz check bench deploy-files monitoring clean
+	new-job fmt lint type test test-fast test-ray fuzz audit audit-online check bench deploy-files monitoring clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,7 +89,13 @@ test-ray: $(STAMP) ## the tests on local Ray clusters
 fuzz: $(STAMP) ## thousands of damaged inputs where the fast tests try a dozen: [EXAMPLES=3000]
 	FUZZ_EXAMPLES=$${EXAMPLES:-3000} $(PY) -m pytest tests/fuzz --hypothesis-profile=search --timeout=0
 
-check: lint type test ## exactly what CI runs
+audit: $(STAMP) ## what is installed: ranges, licences, names; a bill of materials in build/sbom.json
+	@$(PY) -m deploy.audit
+
+audit-online: $(STAMP) ## known vulnerabilities of what is installed; needs PyPI
+	@$(PY) -m deploy.audit --online
+
+check: lint type audit test ## exactly what CI runs
 
 bench: $(STAMP) ## measure the goals; writes docs/BENCHMARKS.md
 	$(PY) -m bench
