@@ -138,13 +138,12 @@ def all_installed() -> list[Installed]:
 
 
 def _licence(about: metadata.PackageMetadata) -> str:
-    expression = about.get("License-Expression")
-    if expression:
-        return expression
+    for expression in about.get_all("License-Expression") or []:
+        return str(expression)
     classifiers = about.get_all("Classifier") or []
-    named = [text.split(" :: ")[-1] for text in classifiers if text.startswith("License ::")]
-    text = (about.get("License") or "").strip()
-    return " AND ".join(named) or (text.splitlines()[0] if text else "")
+    named = [str(text).split(" :: ")[-1] for text in classifiers if text.startswith("License ::")]
+    first = next((str(text).strip() for text in about.get_all("License") or []), "")
+    return " AND ".join(named) or next(iter(first.splitlines()), "")
 
 
 def unanswered(report: Mapping[str, object]) -> tuple[int, int]:

@@ -268,6 +268,8 @@ def _check_places(metadata: Any) -> None:
     """
     if not isinstance(metadata, Metadata):
         raise TypeError(f"it holds {type(metadata).__name__}")
+    if not isinstance(getattr(metadata, "state_dict_metadata", None), dict):
+        raise TypeError("it lists no tensors")
     for place in metadata.storage_data.values():
         if not is_file_name(place.relative_path):
             raise ValueError(f"{place.relative_path!r} is no name of a file in its folder")

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 import jobs
 from runner.overrides import Layer, merge, nest, origin_of, read_assignments
 from runner.secret_settings import refuse_secrets
-from runner.spec import Config, RunSpec
+from runner.spec import JOB_NAME, Config, RunSpec
 from runner.spec_errors import nearest, sentences
 from watchdog.errors import SpecError
 from watchdog.strict_yaml import dump_yaml, read_yaml
@@ -113,7 +113,7 @@ def known_jobs() -> list[str]:
 def _job_file(job: str) -> Path:
     for root in jobs.__path__:
         path = Path(root) / job / "job.yaml"
-        if job.isidentifier() and path.is_file():
+        if re.fullmatch(JOB_NAME, job) and path.is_file():
             return path
     known = known_jobs()
     raise SpecError(

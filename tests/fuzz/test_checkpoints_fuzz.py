@@ -153,6 +153,16 @@ def test_a_table_of_contents_cannot_name_a_file_elsewhere(
         load(tmp_path, {**shards, ".metadata": pickle.dumps(table)})
 
 
+@pytest.mark.parametrize("field", ["state_dict_metadata", "storage_data"])
+def test_a_table_of_contents_that_lacks_a_field_is_none(
+    tmp_path: Path, shards: Mapping[str, bytes], field: str
+) -> None:
+    table = pickle.loads(shards[".metadata"])
+    delattr(table, field)
+    with pytest.raises(CheckpointError, match="table of contents"):
+        load(tmp_path, {**shards, ".metadata": pickle.dumps(table)})
+
+
 @pytest.mark.parametrize("name", ["state.pt", "plain.pt", ".metadata", "__0_0.distcp"])
 @pytest.mark.parametrize("how", ["pickle", "torch"])
 def test_no_file_of_a_checkpoint_can_run_code(

@@ -117,6 +117,7 @@ def test_no_name_of_a_run_leaves_the_folder_of_runs(tmp_path: Path, name: str) -
         ),
     )
 )
+@example("x" * 300)
 def test_no_name_of_a_job_reaches_other_code(name: str) -> None:
     with pytest.raises(WatchkeeperError):
         read_spec(name)
