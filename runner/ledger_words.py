@@ -35,12 +35,18 @@ def ledger_sentence(line: Mapping[str, Any]) -> str:
     """Return a ledger line as a sentence; a kind unknown here is shown as it stands."""
     template = _SENTENCES.get(str(line.get("kind")))
     if template is None:
-        return f"{line.get('kind')} at step {line.get('step')}"
+        return printable(f"{line.get('kind')} at step {line.get('step')}")
     how = line.get("tier") or line.get("mechanism")
     fields = defaultdict(
         lambda: "?", {name: _text(value) for name, value in {**line, "how": how}.items()}
     )
-    return template.format_map(fields).rstrip(" ").removesuffix(": ?").removesuffix(":")
+    sentence = template.format_map(fields).rstrip(" ").removesuffix(": ?").removesuffix(":")
+    return printable(sentence)
+
+
+def printable(text: str) -> str:
+    """Return the text without what would steer a terminal; lines and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def clock_time(t_s: Any) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.driver_lock import is_driven
+from runner.ledger_words import printable
 from runner.runs import RunFolder
 from watchdog.errors import SpecError
 from watchdog.strict_yaml import read_yaml
@@ -189,7 +190,7 @@ def _state(is_alive: bool, counts: LedgerCounts) -> str:
     if is_alive:
         return "running"
     if counts.end is not None:
-        return str(counts.end.get("state", "failed"))
+        return printable(str(counts.end.get("state", "failed")))
     return "interrupted" if counts.has_started else "pending"
 
 
@@ -201,7 +202,7 @@ def job_and_max_steps(run: RunFolder) -> tuple[str | None, int | None]:
     except (SpecError, TypeError, KeyError):
         return None, None
     return (
-        name if isinstance(name, str) else None,
+        _text(name),
         max_steps if isinstance(max_steps, int) else None,
     )
 
@@ -227,7 +228,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return printable(value) if isinstance(value, str) else None
 
 
 def _size_bytes(path: Path) -> int:

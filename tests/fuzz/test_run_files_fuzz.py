@@ -171,3 +171,17 @@ def test_links_among_the_files_of_a_run_do_no_harm(
         (run.path / name).symlink_to(link)
     shown(run)
     write_report(run.path)
+
+
+def test_what_a_ledger_says_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    said = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+    lines = [
+        {"t_s": 1.0, "kind": "run_started", "job": said, "max_steps": 1},
+        {"t_s": 2.0, "kind": "verdict", "action": "halt", "reason": said},
+        {"t_s": 2.5, "kind": said, "step": 1},
+        {"t_s": 3.0, "kind": "run_ended", "state": said, "step": 1, "reason": said},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    run = written(tmp_path, {"job.yaml": b"name: x", "ledger.jsonl": text.encode()})
+    assert "owned" in shown(run)
+    assert {"\x1b", "\x07", "\x9b"}.isdisjoint(shown(run))
