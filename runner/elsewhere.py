@@ -46,7 +46,8 @@ Clock = Callable[[], float]
 
 #: Chosen: the checks before a run take some ten seconds.
 _AGAIN_S = 2.0
-_REPORTS = Path("runs") / "reports"
+#: What is brought from a cluster lies here; `--runs-dir` is a folder there.
+_HERE = Path("runs")
 
 
 def submit(args: Namespace, clock: Clock) -> int:
@@ -151,7 +152,7 @@ def logs(args: Namespace, clock: Clock) -> int:
 def report(args: Namespace, clock: Clock) -> int:
     """Have the report written there, and bring it here."""
     with copied(args, part=Part.REPORT) as run:
-        target = (_REPORTS / f"{run.run_id}.html").absolute()
+        target = (_HERE / "reports" / f"{run.run_id}.html").absolute()
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(run.report.read_bytes())
     _say(f"report: {target}")
@@ -166,7 +167,7 @@ def compare(args: Namespace, clock: Clock, compare_here: Callable[[Namespace, Cl
             with copied(one, into=Path(folder)):
                 pass
         name = "-against-".join(args.run)
-        out = args.out or args.runs_dir / "comparisons" / f"{name}.html"
+        out = args.out or _HERE / "comparisons" / f"{name}.html"
         here = {**vars(args), "runs_dir": Path(folder), "out": out, "address": None}
         return compare_here(Namespace(**here), clock)
 

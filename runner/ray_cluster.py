@@ -32,8 +32,6 @@ from runner.remote_address import dashboard_url
 from runner.upload import Upload, pack_checkout
 from watchdog.errors import BadInput, WatchkeeperError
 
-_log = logging.getLogger(__name__)
-
 #: They tell of every upload and of every connection that ends, at levels of their own.
 _TALKATIVE = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _EXIT_CODES: Mapping[JobStatus, int] = {JobStatus.SUCCEEDED: 0, JobStatus.STOPPED: 130}
@@ -42,8 +40,10 @@ _TRIES = 4
 #: Chosen: a laptop that wakes up finds its network again within a minute.
 _PATIENCE_S = 60.0
 _PAUSE_S = 1.0
-#: Chosen: an answered question is over within a second; its job is then forgotten.
-_FORGET_S = 5.0
+#: Chosen: an answered question is mostly over within a second; its job is then forgotten (s).
+_FORGET_S = 2.0
+#: Chosen: whoever asked a question that ended so long ago (s) has read the answer.
+_OLD_S = 60.0
 _QUESTION = {"watchkeeper": "question"}
 _LOST = (RuntimeError, ConnectionError, aiohttp.ClientError, requests.RequestException, OSError)
 
@@ -184,35 +184,46 @@ class Cluster:
         Raises:
             WatchkeeperError: the cluster refused, or gave no answer.
         """
+        self._forget_older()
         job_id = f"ask~{secrets.token_hex(6)}"
         self.submit(job_id, ["answer", *command])
         decoder = Decoder()
+        is_answered = False
         try:
             for text in self.follow(job_id):
                 for frame in decoder.feed(text):
+                    is_answered = frame.kind is Kind.EXIT
                     yield frame
-                    if frame.kind is Kind.EXIT:
+                    if is_answered:
                         return
+            is_answered = True
             raise WatchkeeperError(
                 f"the cluster at {self.address} gave no answer to {command[0]!r}; the job said: "
                 f"{_last_line(RuntimeError(self.log_of(job_id)))}; ADDRESS={self.address}"
             )
         finally:
-            self._forget(job_id)
+            self._forget(job_id, is_answered=is_answered)
 
-    def _forget(self, job_id: str) -> None:
-        """Take a question off the cluster's list of jobs; one that goes on is ended."""
-        deadline = time.monotonic() + _FORGET_S
+    def _forget(self, job_id: str, *, is_answered: bool) -> None:
+        """Take a question off the cluster's list of jobs; one that goes on is ended first."""
         with contextlib.suppress(*_LOST):
-            is_ended = False
+            if not is_answered:
+                self._client.stop_job(job_id)
+            deadline = time.monotonic() + _FORGET_S
             while time.monotonic() < deadline:
                 if self.has_ended(job_id):
                     self._client.delete_job(job_id)
                     return
-                if not is_ended and time.monotonic() > deadline - _FORGET_S + 1.0:
-                    is_ended = self._client.stop_job(job_id)
                 time.sleep(0.1)
-        _log.info("job %s stays on the cluster's list", job_id)
+
+    def _forget_older(self) -> None:
+        """Take questions off the list that whoever asked them could not wait to see ended."""
+        before_ms = (time.time() - _OLD_S) * 1000
+        with contextlib.suppress(*_LOST):
+            for job in self._client.list_jobs():
+                is_ours = (job.metadata or {}) == _QUESTION and job.status.is_terminal()
+                if is_ours and (job.end_time or before_ms) <= before_ms:
+                    self._client.delete_job(job.submission_id)
 
 
 def _pack(archive: Path) -> Upload | None:
