@@ -55,11 +55,13 @@ def test_a_run_grows_with_a_node_it_asked_for_and_shrinks_with_one_that_is_lost(
     assert {line["lr"] for line in reports if line["step"] == 50} == {
         line["scheduled_lr"] for line in reports if line["step"] == 50
     }
-    by_step: dict[tuple[int, int], int] = {}
+    by_step: dict[tuple[int, int], list[int]] = {}
     for line in finished.trace("step"):
-        key = (line["generation"], line["step"])
-        by_step[key] = by_step.get(key, 0) + line["samples"]
-    assert set(by_step.values()) == {32}, "the batch of a step is the same at any size"
+        by_step.setdefault((line["attempt"], line["step"]), []).append(line["samples"])
+    # What a rank had not sent when its node was killed is lost.
+    whole = [shares for (attempt, _), shares in by_step.items() if len(shares) == sizes[attempt]]
+    assert len(whole) > 0.9 * len(by_step)
+    assert {sum(shares) for shares in whole} == {32}, "the batch of a step is the same at any size"
 
 
 def wait_until_nodes_are_gone(cluster: Head) -> None:
