@@ -26,6 +26,7 @@ from runner.local_backend import to_result
 from runner.loopback import ensure_token
 from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_config
 from runner.room import RoomRequest, RoomWatch, await_room
+from runner.shared_folder import require_shared
 from runner.spec import worker_bounds
 from runner.watchdog_link import Watchdog, ray_channel, remote_watchdog, roll_line
 from runner.worker import AttemptReturn, Seat, Worker
@@ -242,6 +243,9 @@ def _train_loop(config: dict[str, Any]) -> AttemptReturn:
     """Run one worker process; it makes its process groups itself."""
     context = ray.train.get_context()
     number = context.get_world_rank()
+    host = ray.util.get_node_ip_address()
+    run_dir = Path(config["stacks"]).parent
+    require_shared(run_dir, config["checkpoints"], rank=number, host=host)
     _log_to(Path(f"{config['log']}_rank_{number}.log"))
     actor = ray.get_actor(config["watchdog"], namespace=NAMESPACE)
     threading.current_thread().name = f"rank-{number}"
@@ -250,7 +254,7 @@ def _train_loop(config: dict[str, Any]) -> AttemptReturn:
         number=number,
         world_size=context.get_world_size() - config["spares"],
         device=ray.train.torch.get_device(),
-        host=ray.util.get_node_ip_address(),
+        host=host,
         node=ray.get_runtime_context().get_node_id(),
         backend=config["backend"],
     )

@@ -96,11 +96,15 @@ class RoomRequest:
         if workers == 0:
             self.withdraw()
             return
-        coordinator().request_resources.remote(
-            requester_id=self._name,
-            resources=[self._worker] * workers,
-            expire_after_s=_EXPIRES_S,
-        )
+        try:
+            coordinator().request_resources.remote(
+                requester_id=self._name,
+                resources=[self._worker] * workers,
+                expire_after_s=_EXPIRES_S,
+            )
+        except (ImportError, AttributeError, ray.exceptions.RayError) as error:
+            # The run goes on with what the cluster has.
+            _log.warning("could not ask the cluster for room, asking again: %s", error)
         if workers != self._workers:
             _log.info("asking the cluster for room for %d further workers", workers)
         self._workers, self._asked_s = workers, now_s
