@@ -18,7 +18,7 @@ from tests.ray.runs import PYTHON, Finished, Submitted
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
-SETTINGS = ("--set", "train.max_steps=3000 watchdog.port=0")
+SETTINGS = ("--set", "train.max_steps=1500 watchdog.port=0")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_the_watchdog_survives_its_driver_and_the_run_is_resumed(
     resumed = Submitted(tmp_path / "runs", "orphan", command="resume", environment=environment)
     finished = resumed.finish(240)
     assert finished.code == 0, finished.output
-    assert finished.result["step"] == 3000
+    assert finished.result["step"] == 1500
     started = finished.ledger("attempt_started")
     assert len(started) == 2
     assert started[1]["step"] >= 100
