@@ -114,9 +114,10 @@ class WatchState:
     def eta_s(self) -> float | None:
         """Seconds to the last step at the present rate; None while it cannot be told."""
         rate = self.rate.steps_per_s
-        if self.end is not None or rate is None or self.max_steps is None:
+        if self.end is not None or not rate or self.max_steps is None:
             return None
-        return max(0.0, (self.max_steps - self.step) / rate)
+        eta_s = max(0.0, (self.max_steps - self.step) / rate)
+        return eta_s if math.isfinite(eta_s) else None
 
     def observe(self, record: Record) -> None:
         """Take in one record of the trace."""

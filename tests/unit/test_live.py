@@ -128,3 +128,10 @@ def test_a_trace_that_was_read_in_part_has_no_goodput() -> None:
         state.observe(record)
     state.is_whole = False
     assert state.goodput_ratio is None
+
+
+def test_times_that_no_clock_shows_leave_the_time_to_go_unknown() -> None:
+    state = WatchState("odd", max_steps=100)
+    for step, t_s in ((1, -1e308), (2, 1e308)):
+        state.observe(report(0, step, t_s))
+    assert state.eta_s is None
