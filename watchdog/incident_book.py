@@ -61,7 +61,6 @@ class IncidentBook:
             cause=diagnosis.cause,
             onset_step=diagnosis.onset_step,
             bad_until_step=diagnosis.bad_until_step,
-            onset_t_s=onset.t_s if onset is not None else self._place.t_s,
             fault_t_s=onset.t_s if onset is not None else heard_t_s,
             step_s=signals.usual_step_s(diagnosis.onset_step),
             bad_steps=diagnosis.bad_steps,

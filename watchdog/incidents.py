@@ -60,10 +60,9 @@ class Recovery:
 class Incident:
     """From the first diagnosis until N clean steps past `bad_until_step`.
 
-    `onset_t_s` is when the first bad step was reported, `step_s` the usual time of a step before
-    it (None: unknown), `bad_steps` those whose batches are to blame; `baseline` is the picture of
-    the healthy run before it. `steps_lost` adds up over all its recoveries: one that strikes again
-    at the same step is the same incident.
+    `step_s` is the usual time of a step before it (None: unknown), `bad_steps` those whose batches
+    are to blame; `baseline` is the picture of the healthy run before it. `steps_lost` adds up over
+    all its recoveries: one that strikes again at the same step is the same incident.
     `lr_scale` was in force before it, `trials` compare the learning rates that were tried on it.
     `fault_t_s` is when the fault struck at the earliest; `decided_t_s` is when the verdict was made
     that the run does not train again after yet.
@@ -73,7 +72,6 @@ class Incident:
     cause: Cause
     onset_step: int
     bad_until_step: int
-    onset_t_s: float
     fault_t_s: float
     step_s: float | None
     bad_steps: tuple[int, ...] = ()

@@ -84,10 +84,10 @@ def _has_helped(incident: Incident, actual: float | None, step: int) -> bool:
 
 
 def _seconds_lost(incident: Incident) -> float | None:
-    """Elapsed from the first bad step until past the last, less what those steps take anyway."""
+    """Elapsed from the fault until past the last bad step, less what those steps take anyway."""
     if incident.passed_t_s is None:
         return None
-    elapsed_s = incident.passed_t_s - incident.onset_t_s
+    elapsed_s = incident.passed_t_s - incident.fault_t_s
     steps = incident.bad_until_step - incident.onset_step + 1
     lost_s = elapsed_s - steps * (incident.step_s or 0.0)
     return max(0.0, lost_s) if math.isfinite(lost_s) else None

@@ -4,9 +4,19 @@ import math
 
 import pytest
 
-from tests.replay.rig import Rig, noisy
+from tests.replay.rig import Rig, checkpoint, noisy, observe_all, report, started
 from watchdog.config import WatchdogConfig
-from watchdog.records import Action, Cause, RunEnded
+from watchdog.core import Core
+from watchdog.ledger_entries import LedgerEntry
+from watchdog.records import (
+    Action,
+    AttemptEnded,
+    AttemptStarted,
+    Cause,
+    Outcome,
+    Record,
+    RunEnded,
+)
 
 CALM = noisy(2.2, 0.01, seed=1, tail=0.02)
 
@@ -183,3 +193,17 @@ def test_run_that_was_stopped_may_still_prove_that_it_was_healed() -> None:
     run = Rig(nan_burst, 50).play()
     stopped = run.core.observe(RunEnded(t_s=99.0, attempt=0, step=50, state="stopped"))
     assert [getattr(c, "kind", "verdict") for c in stopped] == ["run_ended"]
+
+
+def test_the_wait_until_a_fault_was_found_is_part_of_the_time_lost() -> None:
+    core = Core(WatchdogConfig())
+    records: list[Record] = [*started(), *(report(step) for step in range(1, 11)), checkpoint(10)]
+    records += [
+        AttemptEnded(t_s=80.0, attempt=0, outcome=Outcome.HUNG, step=10, rank=0),
+        AttemptStarted(t_s=90.0, attempt=1, world_size=1, restored_step=10),
+        *(report(step, t_s=80.0 + step, attempt=1, generation=1) for step in range(11, 40)),
+    ]
+    out = observe_all(core, records)
+    [proof] = [c for c in out if isinstance(c, LedgerEntry) and c.kind == "proof"]
+    # Heard of last at 10 s, past step 11 at 92 s; two steps in between take a second each.
+    assert proof.data["seconds_lost"] == pytest.approx(80.0, abs=1.5)

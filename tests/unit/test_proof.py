@@ -18,7 +18,6 @@ def incident(cause: Cause, losses: list[float], **fields: Any) -> Incident:
         "cause": cause,
         "onset_step": 41,
         "bad_until_step": 50,
-        "onset_t_s": 41.0,
         "step_s": 1.0,
         "baseline": BASELINE,
         "is_acted_on": True,

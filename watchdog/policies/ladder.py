@@ -147,7 +147,7 @@ def _why_halt(diagnosis: Diagnosis, history: History, config: Config) -> str | N
         )
     if is_charged(cause, history) and spent >= limit:
         return (
-            f"{diagnosis.summary}; {spent} interventions against {cause} did not help for long "
+            f"{diagnosis.summary}; {_counted(spent)} against {cause} did not help for long "
             f"(counted over policy.budgets.period_steps={config.budgets.period_steps}), limit is "
             f"policy.budgets.{cause}={limit}; {_advice(cause)}; {_best(diagnosis, history)}"
         )
@@ -159,6 +159,10 @@ def _why_halt(diagnosis: Diagnosis, history: History, config: Config) -> str | N
                 f"policy.min_lr={config.min_lr:g}; {_advice(cause)}; {_best(diagnosis, history)}"
             )
     return None
+
+
+def _counted(interventions: int) -> str:
+    return f"{interventions} intervention{'' if interventions == 1 else 's'}"
 
 
 def _advice(cause: Cause) -> str:
