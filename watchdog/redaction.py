@@ -121,12 +121,21 @@ def has_credential(text: str) -> bool:
     return any(p.search(text) for p in (*_CREDENTIALS, *([_NAMED] if is_url else [])))
 
 
+@cache
+def _free_text(kind: type[Record]) -> tuple[str, ...]:
+    """Return the fields of a kind of record that hold free text; a step's has none."""
+    return tuple(field.name for field in dataclasses.fields(kind) if field.name in _FREE_TEXT)
+
+
 def redact_record(record: RecordT) -> RecordT:
     """Return the record with its free text redacted; the same object where nothing was secret."""
+    names = _free_text(type(record))  # type: ignore[arg-type]  # a class has a hash
+    if not names:
+        return record
     changes: dict[str, Any] = {
         name: clean
-        for name in _FREE_TEXT
-        if isinstance(text := getattr(record, name, None), str) and (clean := redact(text)) != text
+        for name in names
+        if isinstance(text := getattr(record, name), str) and (clean := redact(text)) != text
     }
     return dataclasses.replace(record, **changes) if changes else record
 
