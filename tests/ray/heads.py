@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,10 +62,13 @@ def head(
     cpus: int,
     with_dashboard: bool = True,
     worker_types: Mapping[str, Any] | None = None,
+    asks_for_token: bool = False,
 ) -> Iterator[Head]:
     """Start a head node; with `worker_types` its autoscaler brings nodes of these types."""
     port, dashboard, agent = free_port(), free_port(), free_port()
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": "/tmp", "RAY_worker_niceness": "0"}
+    if asks_for_token:
+        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
     command += [f"--port={port}", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1"]
     command += ["--disable-usage-stats", "--object-store-memory=300000000"]
@@ -163,8 +168,13 @@ def _wait_for_dashboard(url: str, head: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert head.poll() is None, "ray start ended early"
-        with contextlib.suppress(OSError):
+        try:
             urllib.request.urlopen(f"{url}/api/version", timeout=5).close()
             return
+        except urllib.error.HTTPError as answer:  # it asks for the token
+            answer.close()
+            return
+        except OSError:
+            pass
         time.sleep(0.2)
     raise AssertionError("the dashboard did not come up in 60 s")

@@ -23,7 +23,8 @@ SETTINGS = ("--set", "train.max_steps=1500 watchdog.port=0")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    with head(tmp_path_factory.mktemp("head"), cpus=3) as made:
+    # As an operator sets it up: whoever talks to the cluster shows its token.
+    with head(tmp_path_factory.mktemp("head"), cpus=3, asks_for_token=True) as made:
         yield made
 
 
