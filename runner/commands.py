@@ -49,6 +49,7 @@ from runner.spec import worker_bounds
 from runner.spec_reader import ResolvedSpec, dump_spec, read_resolved, read_spec
 from runner.status_view import show_list, show_status, status_json, to_json_text
 from runner.watch import watch_run
+from watchdog.discovery import unlist_run
 from watchdog.errors import RunLocked, SpecError, WatchkeeperError
 from watchdog.redaction import redact
 
@@ -160,6 +161,8 @@ def stop(args: Namespace, clock: Clock) -> int:
     state = read_status(run, t_s=clock()).state
     if not is_driven(run) and state != "pending":
         sys.stdout.write(f"run {run.run_id} is not driven by anyone; its state is {state}\n")
+        if unlist_run(run.path):
+            sys.stdout.write("it was killed: Prometheus misses it no longer\n")
         return 0
     # A pending run has a driver that is still importing; it will find the request.
     request_stop(run)

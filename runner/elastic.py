@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 #: Chosen: a node that joins brings its resources piece by piece, and one that flickers is no room.
 _STEADY_S = 3.0
 #: Chosen: a resize costs a start of all workers (some 10 s); so often it may be done at most (s).
 _SETTLED_S = 30.0
+
+#: States of a placement group that has no place, or has lost it with a node.
+_HOMELESS = frozenset({"PENDING", "RESCHEDULING"})
 
 Resources = Mapping[str, float]
 
@@ -30,6 +34,22 @@ def _on_node(free: Resources, worker: Resources) -> int:
     wanted = [(free.get(name, 0.0), amount) for name, amount in worker.items() if amount > 0]
     # Ray counts in ten-thousandths, so a sum of decimals may be short by less than that.
     return min((int((have + 1e-4) // amount) for have, amount in wanted), default=0)
+
+
+def lacks_room(groups: Iterable[Mapping[str, Any]], worker: Resources, workers: int) -> bool:
+    """Whether a group of so many such workers is waiting for its place.
+
+    Args:
+        groups: the placement groups of the cluster, as Ray lists them.
+        worker: what one worker takes.
+        workers: how many there are in the group.
+    """
+    # Ray leaves resources out of which none is wanted.
+    wanted = {name: amount for name, amount in worker.items() if amount > 0}
+    return any(
+        group["state"] in _HOMELESS and list(group["bundles"].values()) == [wanted] * workers
+        for group in groups
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_co
 from runner.room import RoomRequest, RoomWatch, await_room
 from runner.shared_folder import require_shared
 from runner.spec import worker_bounds
+from runner.waiting import GroupWait, Waiting
 from runner.watchdog_link import Watchdog, ray_channel, remote_watchdog, roll_line
 from runner.worker import AttemptReturn, Seat, Worker
 from runner.worker_deaths import death_of, first_line
@@ -130,9 +131,16 @@ class RayBackend:
         if use_gpu:
             resources["GPU"] = 1
         watch: RoomWatch | None = None
+        waiting = Waiting(remote_watchdog(self._actor).exchange)
         if low < high:
             self._request = self._request or self._new_request(resources)
-            size = await_room(bounds, resources, self._is_stopping, self._request)
+            size = await_room(
+                bounds,
+                resources,
+                self._is_stopping,
+                self._request,
+                lambda has_room: self._note_room(waiting, has_room=has_room),
+            )
             if size.workers is None:
                 return AttemptResult(Outcome.WORKER_DIED, error=size.reason, is_node_lost=True)
             low = size.workers
@@ -163,10 +171,20 @@ class RayBackend:
                 callbacks=[Turnstile(self._watchdog, group)] if self._is_replaceable else [],
             ),
         )
-        result = _fit_beside(trainer, watch.look if watch is not None else lambda: None)
+        looks = [watch.look] if watch is not None else []
+        if os.environ.get("RAY_ADDRESS"):  # a local Ray has room for all that is asked of it
+            looks.append(GroupWait(waiting, resources, low + spares).look)
+        result = _fit_beside(trainer, looks)
         if watch is not None and watch.is_growing and result.outcome is Outcome.STOPPED:
             return replace(result, outcome=Outcome.RESIZED)
         return result
+
+    def _note_room(self, waiting: Waiting, *, has_room: bool) -> None:
+        """Tell of a wait for room; a watchdog that is away does not hear of it."""
+        try:
+            waiting.note(has_room=has_room)
+        except ChannelDown as error:
+            _log.info("could not tell of the wait for room: %s", error)
 
     def _new_request(self, worker: dict[str, float]) -> RoomRequest | None:
         """Return what asks for room; a local Ray has all it will ever have."""
@@ -190,20 +208,21 @@ class RayBackend:
         ray.shutdown()
 
 
-def _fit_beside(trainer: DataParallelTrainer, look: Callable[[], None]) -> AttemptResult:
+def _fit_beside(trainer: DataParallelTrainer, looks: Sequence[Callable[[], None]]) -> AttemptResult:
     """Run `fit` in a thread: in the main one it would take Ctrl-C for itself and abort.
 
-    `look` is called meanwhile, ten times a second; what goes wrong there is no fault of the run.
+    `looks` are called meanwhile, ten times a second; what goes wrong there is no fault of the run.
     """
     results: list[AttemptResult] = []
     thread = threading.Thread(target=lambda: results.append(_fit(trainer)), name="ray-train-fit")
     thread.start()
     while thread.is_alive():
         thread.join(timeout=0.1)
-        try:
-            look()
-        except (ray.exceptions.RayError, ChannelDown) as error:
-            _log.info("could not look for room: %s", error)
+        for look in looks:
+            try:
+                look()
+            except (ray.exceptions.RayError, ChannelDown) as error:
+                _log.info("could not look for room: %s", error)
     if not results:
         return AttemptResult(Outcome.EXCEPTION, error="Ray Train's fit ended without a result")
     return results[0]

@@ -91,6 +91,7 @@ _SHOWN_S = 0.0005
 _SHARE_LABELS: Mapping[str, str] = {
     "productive": "productive steps",
     "startup": "start-up",
+    "resources": "waiting for room in the cluster",
     "recovery": "recovery",
     "redone_steps": "steps thrown away",
     "checkpoint_stall": "waiting for checkpoints",

@@ -48,8 +48,11 @@ def await_room(
     worker: Resources,
     is_stopping: Callable[[], bool],
     request: RoomRequest | None,
+    note_room: Callable[[bool], None] = lambda has_room: None,
 ) -> Size:
     """Return the number of workers to start, once at least the least number fits.
+
+    `note_room` is told at each look whether they fit.
 
     Meanwhile the cluster is asked for the greatest. Without room after `_PATIENCE_S`, or when the
     run is to stop: the reason.
@@ -62,6 +65,7 @@ def await_room(
         free = choose_size(bounds, free_room(worker))
         hoped = choose_size(bounds, whole_room(worker))
         waited_s = time.monotonic() - started_s
+        note_room(free.workers is not None)
         if free.workers is not None and (free.workers == hoped.workers or waited_s > _FREED_S):
             return free
         if waited_s > _SAID_AFTER_S and not is_said:

@@ -167,6 +167,7 @@ class Core:
             "trusted_step": trusted[-1] if trusted else None,
             "hard_samples": tuple(sample.index for sample in judge.hard_batches.listed()),
             "time_s": dict(self._accountant.time_s()),
+            "recovery_time_s": self._accountant.recovery_s(),
             "goodput_ratio": self._accountant.ratio(),
             "goodput_objective": self._config.goodput_objective,
             "hang_timeout_s": stall.tolerated(judge.signals, self._config.detector("stall"))[0],
@@ -185,9 +186,12 @@ class Core:
     def _accept(self, record: Record) -> list[Conclusion]:
         if math.isfinite(record.t_s):
             self._place.t_s = record.t_s
-        self._accountant.observe(record)
         self._tally.accepted(record)
         out = self._dispatch(record)
+        for verdict in out:
+            if isinstance(verdict, Verdict) and verdict.action is not Action.CONTINUE:
+                self._accountant.blame(verdict.cause)
+        self._accountant.observe(record)
         if out:
             self._tally.concluded(out)
         return out

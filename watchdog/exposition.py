@@ -159,6 +159,7 @@ def _labelled_counters(s: Snapshot) -> Iterator[Sample]:
         "suspicions": (Cause, _by_text(s.suspicions)),
         "incidents": (Cause, _by_text(s.incidents)),
         "time_seconds": (categories, explained),
+        "recovery_seconds": (_ACTED_ON, _by_text(s.recovery_time_s)),
         "watchdog_reports": (reports, reports),
         "watchdog_verdicts": (Action, s.verdicts),
     }
@@ -167,8 +168,8 @@ def _labelled_counters(s: Snapshot) -> Iterator[Sample]:
             yield Sample(f"training_{name}_total", float(counts.get(label, 0)), (label,))
 
 
-def _by_text(counts: Mapping[Cause, int]) -> dict[str, float]:
-    return {str(cause): count for cause, count in counts.items()}
+def _by_text(counts: Mapping[Cause, float]) -> dict[str, float]:
+    return {str(cause): float(count) for cause, count in counts.items()}
 
 
 def _ranks(snapshot: Snapshot) -> Iterator[Sample]:

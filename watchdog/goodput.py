@@ -21,11 +21,13 @@ from enum import StrEnum
 from watchdog.records import (
     AttemptEnded,
     AttemptStarted,
+    Cause,
     CheckpointSaved,
     EvalReport,
     Outcome,
     Record,
     RollbackDone,
+    RoomAwaited,
     RunEnded,
     RunStarted,
     StepReport,
@@ -37,6 +39,7 @@ class Category(StrEnum):
 
     PRODUCTIVE = "productive"  # optimizer steps that count
     STARTUP = "startup"  # until the first step of the run, or of a run resumed after its end
+    RESOURCES = "resources"  # the cluster had no room for the workers
     RECOVERY = "recovery"  # a failure until it was noticed, and then until the next step
     REDONE_STEPS = "redone_steps"  # steps thrown away, or not applied
     CHECKPOINT_STALL = "checkpoint_stall"
@@ -137,6 +140,12 @@ class Accountant:
         self._step: tuple[int, int] | None = None  # generation and number of the last step
         self._generation = 0
         self._earned = EarnedTime()
+        self._cause: Cause | None = None  # what the recovery under way is from
+        self._recovery_s: dict[Cause, float] = {}
+
+    def blame(self, cause: Cause) -> None:
+        """Say what the next recovery is from; told before the record that begins or does it."""
+        self._cause = cause
 
     def observe(self, record: Record) -> None:
         """Take one record into account; never raises, whatever the order or the numbers."""
@@ -152,6 +161,17 @@ class Accountant:
         """Return the seconds of each category up to the newest record; they sum to wall time."""
         out = {category.value: seconds for category, seconds in self._time_s.items()}
         out[_OPEN_TIME_IS[self._phase].value] += self._open_s
+        return out
+
+    def recovery_s(self) -> Mapping[Cause, float]:
+        """Return the seconds of `recovery` by cause; they sum to that category.
+
+        A recovery that no verdict came before is from a driver that vanished: a crash.
+        """
+        out = dict(self._recovery_s)
+        if _OPEN_TIME_IS[self._phase] is Category.RECOVERY and self._open_s > 0:
+            cause = self._cause or Cause.CRASH
+            out[cause] = out.get(cause, 0.0) + self._open_s
         return out
 
     def wall_s(self) -> float:
@@ -180,6 +200,9 @@ class Accountant:
             case RollbackDone():
                 self._take(Category.RECOVERY, _seconds(record.seconds))
                 self._throw_away(record.restored_step, record.generation)
+                self._cause = None
+            case RoomAwaited():
+                self._take(Category.RESOURCES, _seconds(record.seconds))
             case AttemptEnded():
                 self._on_attempt_ended(record)
             case RunEnded():
@@ -231,6 +254,7 @@ class Accountant:
         if self._phase is not _Phase.RUNNING:
             self._close(_OPEN_TIME_IS[self._phase])
             self._phase = _Phase.RUNNING
+            self._cause = None
         self._stale_s = self._open_s
 
     def _reopen_stalls(self, record: StepReport, step_s: float) -> None:
@@ -257,6 +281,9 @@ class Accountant:
             return 0.0
         self._open_s -= taken_s
         self._time_s[category] += taken_s
+        if category is Category.RECOVERY:
+            cause = self._cause or Cause.CRASH
+            self._recovery_s[cause] = self._recovery_s.get(cause, 0.0) + taken_s
         return taken_s
 
     def _close(self, category: Category) -> None:

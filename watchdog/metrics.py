@@ -99,6 +99,7 @@ _PROGRESS = (
     _counter("steps_skipped", "Optimizer steps not applied because the gradients were not finite."),
     _counter("samples", "Samples consumed, including those of repeated steps."),
     _counter("time_seconds", "Explained wall time of the run by goodput category.", "category"),
+    _counter("recovery_seconds", "The category `recovery` by what it was from.", "cause"),
     _gauge("goodput_ratio", "Productive time over wall time, 0 to 1."),
     _gauge("goodput_objective_ratio", "Goodput that the job is meant to reach, 0 to 1."),
 )

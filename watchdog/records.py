@@ -52,6 +52,7 @@ __all__ = [
     "PhaseReport",
     "Record",
     "RollbackDone",
+    "RoomAwaited",
     "RunEnded",
     "RunStarted",
     "StepReport",
@@ -292,6 +293,14 @@ class AttemptEnded(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoomAwaited(Record):
+    """For the `seconds` before `t_s` the cluster had no room for workers; sent meanwhile."""
+
+    kind: ClassVar[str] = "room_awaited"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick(Record):
     """The clock, as data."""
 
@@ -322,6 +331,7 @@ RECORD_TYPES: Mapping[str, type[Record]] = {
         RollbackDone,
         LrChanged,
         AttemptEnded,
+        RoomAwaited,
         Tick,
         RunEnded,
     )

@@ -71,6 +71,7 @@ class Snapshot:
     trusted_step: int | None = None  # newest trusted checkpoint, durable or memory
     hard_samples: tuple[int, ...] = ()  # indices; their batch spikes each epoch, or cost a rollback
     time_s: Mapping[str, float] = field(default_factory=dict)  # wall time by goodput category
+    recovery_time_s: Mapping[Cause, float] = field(default_factory=dict)  # sums to its category
     goodput_ratio: float | None = None
     goodput_objective: float | None = None
     hang_timeout_s: float | None = None  # silence tolerated in the present phase

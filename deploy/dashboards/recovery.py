@@ -16,6 +16,7 @@ _TIME = f"rate(training_time_seconds_total{{{OF_RUN}}}[{RATE}])"
 _CATEGORY_COLORS: tuple[tuple[str, str], ...] = (
     (Category.PRODUCTIVE, "green"),
     (Category.STARTUP, "blue"),
+    (Category.RESOURCES, "semi-dark-blue"),
     (Category.RECOVERY, "red"),
     (Category.REDONE_STEPS, "orange"),
     (Category.CHECKPOINT_STALL, "purple"),
@@ -101,6 +102,19 @@ def build() -> dashboard.Dashboard:
                 "Mean time to recover, by cause",
                 "A rollback in place takes milliseconds, a restart seconds.",
                 [Query(_mean(_RECOVERY, by="cause"), "{{cause}}")],
+            )
+        )
+        .with_panel(
+            ranking(
+                "Time spent on recovery, by cause",
+                "From when training stopped to the next step; sums to `recovery` above.",
+                [
+                    Query(
+                        f"sum by (cause) (training_recovery_seconds_total{{{OF_RUN}}}) > 0",
+                        "{{cause}}",
+                    )
+                ],
+                span=24,
             )
         )
         .with_panel(

@@ -15,6 +15,7 @@ from runner.driver_lock import driver_lock
 from runner.remote_run import cluster_options
 from runner.runs import RunFolder
 from runner.spec_reader import dump_spec, read_spec
+from watchdog.discovery import list_run, sd_file
 
 
 @pytest.fixture
@@ -130,6 +131,16 @@ def test_stop_leaves_a_run_alone_that_nobody_drives(
     assert main(["stop", "one", "--runs-dir", str(runs_dir)]) == 0
     assert "not driven by anyone; its state is finished" in capsys.readouterr().out
     assert not run.stop_file.exists()
+
+
+def test_stop_takes_a_run_that_was_killed_off_the_list_of_prometheus(
+    run: RunFolder, runs_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list_run(run.path, "127.0.0.1", 9465, "127.0.0.1")
+    for _ in range(2):
+        assert main(["stop", "one", "--runs-dir", str(runs_dir)]) == 0
+    assert capsys.readouterr().out.count("Prometheus misses it no longer") == 1
+    assert not sd_file(run.path).exists()
 
 
 def test_stop_says_when_the_driver_does_not_let_go(

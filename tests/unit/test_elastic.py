@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.elastic import Growth, choose_size, fitting
+from runner.elastic import Growth, choose_size, fitting, lacks_room
 
 CPU = {"CPU": 1.0}
 
@@ -60,3 +60,21 @@ def test_a_run_at_its_greatest_does_not_grow() -> None:
 
 def test_an_attempt_that_has_just_started_is_left_alone() -> None:
     assert not any(due([1] * 10, started_s=39.0))
+
+
+@pytest.mark.parametrize(
+    ("state", "bundles", "is_lacking"),
+    [
+        ("PENDING", [CPU, CPU], True),
+        ("RESCHEDULING", [CPU, CPU], True),
+        ("CREATED", [CPU, CPU], False),
+        ("REMOVED", [CPU, CPU], False),
+        ("PENDING", [CPU], False),
+        ("PENDING", [{"CPU": 2.0}, CPU], False),
+    ],
+)
+def test_a_group_lacks_room_while_its_place_is_not_found(
+    state: str, bundles: list[dict[str, float]], is_lacking: bool
+) -> None:
+    groups = [{"state": state, "bundles": dict(enumerate(bundles))}]
+    assert lacks_room(groups, {"CPU": 1.0, "GPU": 0.0}, 2) == is_lacking

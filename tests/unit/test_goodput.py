@@ -13,11 +13,13 @@ from watchdog.goodput import Accountant, Category, EarnedTime
 from watchdog.records import (
     AttemptEnded,
     AttemptStarted,
+    Cause,
     CheckpointSaved,
     EvalReport,
     Outcome,
     Record,
     RollbackDone,
+    RoomAwaited,
     RunEnded,
     RunStarted,
     StepReport,
@@ -253,6 +255,9 @@ _records = st.one_of(
     st.builds(attempt_ended, _times, st.sampled_from(list(Outcome))),
     st.builds(run_ended, _times),
     st.builds(lambda t_s: Tick(t_s=t_s), _times),
+    st.builds(
+        lambda t_s, seconds: RoomAwaited(t_s=t_s, seconds=seconds), _times, st.floats(-1, 50)
+    ),
 )
 
 
@@ -280,6 +285,8 @@ def test_categories_add_up_to_wall_time_for_any_order(records: list[Record], twi
     for record in told:
         accountant.observe(record)
         assert all(seconds >= 0 for seconds in accountant.time_s().values())
+        recovered_s = sum(accountant.recovery_s().values())
+        assert recovered_s == pytest.approx(accountant.time_s()["recovery"], abs=1e-6)
     assert sum(accountant.time_s().values()) == pytest.approx(wall_time_s(told), abs=1e-6)
     ratio = accountant.ratio()
     assert ratio is None or 0 <= ratio <= 1
@@ -309,3 +316,25 @@ def test_a_restarted_driver_that_sends_its_start_twice_changes_nothing_in_the_su
     for record in [run_started(0.0), run_started(0.0), attempt_started(1.0), step(3.0, 1)]:
         accountant.observe(record)
     assert accountant.wall_s() == pytest.approx(3.0)
+
+
+def test_a_wait_for_room_is_neither_start_up_nor_recovery() -> None:
+    accountant = Accountant()
+    waits = [RoomAwaited(t_s=float(t), seconds=1.0) for t in range(3, 13)]
+    for record in [run_started(0.0), *waits, attempt_started(15.0), step(17.0, 1)]:
+        accountant.observe(record)
+    told = {name: seconds for name, seconds in accountant.time_s().items() if seconds}
+    assert told == {"startup": 6.0, "resources": 10.0, "productive": 1.0}
+
+
+def test_recovery_is_told_by_what_it_was_from() -> None:
+    accountant = Accountant()
+    for record in [run_started(0.0), attempt_started(1.0), step(3.0, 1), step(4.0, 2)]:
+        accountant.observe(record)
+    accountant.blame(Cause.STALL)
+    accountant.observe(attempt_ended(9.0, Outcome.WORKER_DIED))
+    accountant.observe(attempt_started(10.0, attempt=1, restored_step=2))
+    assert accountant.recovery_s() == {Cause.STALL: 6.0}, "it is under way"
+    accountant.observe(step(12.0, 3, generation=1))
+    accountant.observe(run_started(20.0))  # another driver: the one before it vanished
+    assert accountant.recovery_s() == {Cause.STALL: 7.0, Cause.CRASH: 8.0}

@@ -75,3 +75,13 @@ def test_a_halt_is_found_and_never_healed() -> None:
     observe_all(core, [*started(), checkpoint(8), *steps])
     assert sums(core.snapshot().detection_s) == {Cause.NONFINITE: (1, 2.0)}
     assert core.snapshot().recovery_s == {}
+
+
+def test_the_time_of_each_recovery_is_charged_to_its_cause() -> None:
+    run = Rig(nan_burst, 120, dies_at=frozenset({(0, 90)})).play()
+    snapshot = run.core.snapshot()
+    found = snapshot.recovery_time_s
+    assert set(found) == {Cause.NONFINITE, Cause.CRASH}
+    assert found[Cause.NONFINITE] == pytest.approx(0.1, abs=0.1)
+    assert found[Cause.CRASH] > 1.0
+    assert sum(found.values()) == pytest.approx(snapshot.time_s["recovery"])
