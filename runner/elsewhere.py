@@ -27,7 +27,6 @@ from runner.remote_run import (
     copied,
     document,
     heard,
-    is_under_way,
     name_of,
     there,
 )
@@ -124,7 +123,7 @@ def watch(args: Namespace, clock: Clock) -> int:
             with copied(args, is_followed=True, cluster=cluster) as run:
                 return watch_run(run, Console(), clock=clock, is_alive=lambda: is_driven(run))
         except RunNotFound:
-            if not is_under_way(cluster, name_of(args)):
+            if not cluster.is_under_way(name_of(args)):
                 raise
         _say(f"run {name_of(args)} has no folder yet: it is being checked on the cluster")
         time.sleep(_AGAIN_S)
@@ -185,7 +184,7 @@ def _submit_kept(
     """
     from runner.ray_cluster import JobExists
 
-    if is_under_way(cluster, run_id):
+    if cluster.is_under_way(run_id):
         raise BadInput(
             f"run {run_id} is under way on the cluster at {cluster.address}; "
             f"`make logs RUN={run_id} FOLLOW=1` follows it, another RUN starts anew; "

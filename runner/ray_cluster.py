@@ -17,7 +17,7 @@ import secrets
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,18 @@ class Cluster:
             return int(details.driver_exit_code)
         return _EXIT_CODES.get(details.status, 1)
 
+    def is_under_way(self, run_id: str) -> bool:
+        """Whether the job that drives a run, or is about to again, has not ended."""
+        job_ids = self.jobs_of(run_id)
+        return bool(job_ids) and not self.has_ended(job_ids[0])
+
+    def may_go_on(self, run_id: str) -> bool:
+        """Whether a run is under way as far as is known: a lost connection says nothing of it."""
+        try:
+            return self.is_under_way(run_id)
+        except _LOST:
+            return True
+
     def has_ended(self, job_id: str) -> bool:
         """Whether a job is over."""
         return bool(self._client.get_job_status(job_id).is_terminal())
@@ -178,7 +190,7 @@ class Cluster:
         """Return what a job has printed."""
         return str(self._client.get_job_logs(job_id))
 
-    def ask(self, command: Sequence[str]) -> Iterator[Frame]:
+    def ask(self, command: Sequence[str]) -> Generator[Frame, None, None]:
         """Run a command on the head and yield what it says as it comes; the exit code is last.
 
         Raises:

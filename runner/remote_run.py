@@ -12,7 +12,7 @@ import tempfile
 import threading
 from argparse import Namespace
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LOOKS = 600
 #: Chosen: a driver that was killed is followed by another after some seconds.
 _PAUSE_S = 1.0
+#: Chosen: a sender says something every second, and a person who closes a view waits no longer.
+_CLOSED_S = 5.0
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def copied(
         copy = RunCopy(RunFolder((into or Path(folder)) / name_of(args)))
         cluster = cluster or cluster_of(args)
         if is_followed:
-            copy.is_kept = lambda: is_under_way(cluster, copy.run.run_id)
+            copy.is_kept = lambda: cluster.may_go_on(copy.run.run_id)
         copying = _Copying(cluster, copy, part, there(args))
         try:
             copying.once()
@@ -96,10 +98,10 @@ class _Copying:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; a question under way is taken back."""
+        """End the thread; a question under way is taken back, unless the network is gone."""
         self._closed.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout=_CLOSED_S)
 
     def _go_on(self) -> None:
         try:
@@ -120,18 +122,12 @@ class _Copying:
             for kind, text in said:
                 if kind is Kind.OUT:
                     *lines, rest = (rest + text).split("\n")
-                    for line in lines:
+                    for line in filter(None, lines):
                         self._copy.take(line)
                 if self._closed.is_set():
                     return
         finally:
             said.close()
-
-
-def is_under_way(cluster: Cluster, run_id: str) -> bool:
-    """Whether the job that drives a run, or is about to again, has not ended."""
-    job_ids = cluster.jobs_of(run_id)
-    return bool(job_ids) and not cluster.has_ended(job_ids[0])
 
 
 def cluster_of(args: Namespace) -> Cluster:
@@ -185,13 +181,14 @@ def heard(cluster: Cluster, command: Sequence[str]) -> Generator[tuple[Kind, str
         RunNotFound, BadInput, WatchkeeperError: the command there ended so.
     """
     complaint = ""
-    for frame in cluster.ask(command):
-        if frame.kind is Kind.ERR:
-            complaint += frame.text
-        elif frame.kind is Kind.EXIT and frame.text != "0":
-            raise _failure(complaint, int(frame.text), cluster.address)
-        else:
-            yield frame.kind, frame.text
+    with closing(cluster.ask(command)) as frames:
+        for frame in frames:
+            if frame.kind is Kind.ERR:
+                complaint += frame.text
+            elif frame.kind is Kind.EXIT and frame.text != "0":
+                raise _failure(complaint, int(frame.text), cluster.address)
+            else:
+                yield frame.kind, frame.text
 
 
 def _failure(complaint: str, code: int, address: str) -> WatchkeeperError:

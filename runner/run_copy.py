@@ -202,6 +202,8 @@ def send(
 ) -> None:
     """Write a run's files as lines, and what is added to them until its driver ends.
 
+    An empty line says that a look found nothing, so that whoever reads can tell and leave.
+
     Args:
         run: the run.
         have: where each growing file of the copy ends.
@@ -214,7 +216,8 @@ def send(
     for look in range(looks):
         if look:
             pause()
-        for line in sender.lines():
+        lines = list(sender.lines()) if look else sender.lines()
+        for line in lines or [""]:
             write(f"{line}\n")
         if not sender.has_driver:
             return

@@ -117,6 +117,7 @@ def test_sending_ends_with_the_driver(run: RunFolder) -> None:
     with driver_lock(run, t_s=1.0):
         send(run, {}, said.append, looks=3, pause=lambda: pauses.append(1))
     assert len(pauses) == 2
+    assert said[-2:] == ["\n", "\n"], "nothing is news, and is said"
     send(run, {}, said.append, looks=3, pause=lambda: pauses.append(1))
     assert len(pauses) == 2
 
