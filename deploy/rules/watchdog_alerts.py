@@ -25,6 +25,7 @@ WATCHDOG_ALERTS: tuple[Alert, ...] = (
             to_do=(
                 "`make status RUN=…`: does the run still move?",
                 "The host that ran it: memory, disk; `make resume RUN=…` if the driver died too.",
+                "A run that is given up: `make stop RUN=…` takes it off Prometheus's list.",
             ),
         ),
     ),
