@@ -10,7 +10,7 @@ from __future__ import annotations
 from watchdog.policies import ladder
 from watchdog.policies.rate import lift, undo
 from watchdog.rate import Rate
-from watchdog.records import Cause, LrChanged, Verdict
+from watchdog.records import STUCK_CAUSES, Cause, LrChanged, Verdict
 from watchdog.track_record import TrackRecord
 
 
@@ -40,12 +40,12 @@ class RateOrders:
             self.pending = None
 
     def lift(self) -> list[Verdict]:
-        """Raise a lowered rate again, when asked to and after enough healthy steps."""
+        """Raise a lowered rate again after enough healthy steps, unless it is what helps."""
         scale = self.rate.next_lift(self._policy.lift_after_steps)
-        if scale is None or self.pending is not None:
+        record = self._record
+        if scale is None or self.pending is not None or record.lowered_for in STUCK_CAUSES:
             return []
         self.rate.lifted()
-        record = self._record
         return self._order(lift(scale, record.lowered_for, record.here(), self._policy))
 
     def undo(self, scale: float, cause: Cause, incident: str) -> list[Verdict]:

@@ -24,6 +24,7 @@ from watchdog.records import (
     PhaseReport,
     Record,
     RollbackDone,
+    RoomAwaited,
     RunEnded,
     RunStarted,
     StepReport,
@@ -112,6 +113,7 @@ FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         "is_first_step": st.booleans(),
     },
     Tick: {"t_s": TIME},
+    RoomAwaited: {"t_s": TIME, "seconds": NUMBER},
 }
 RECORDS = st.one_of([st.builds(record, **fields) for record, fields in FIELDS.items()])
 

@@ -75,10 +75,11 @@ class Config(BaseConfig):
         "is not compared, so it should not be shorter than rewarmup_steps.",
     )
     lift_after_steps: int | None = Field(
-        None,
+        100,
         ge=1,
         description="Healthy steps after which a lowered rate is doubled, up to the job's own; "
-        "null: never.",
+        "after a lift that was followed by an incident it takes twice as many. A rate that was "
+        "lowered for a run that was stuck stays: it is the cure. null: never.",
     )
     budgets: BudgetConfig = BudgetConfig()
 
