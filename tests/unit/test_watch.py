@@ -152,6 +152,11 @@ def test_the_screen_fits_any_terminal(tmp_path: Path, width: int, height: int) -
     assert max(len(line) for line in lines) <= width
 
 
+def _outer() -> dict[str, str]:
+    """Return our environment without a size, which would be taken for the terminal's."""
+    return {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
+
+
 class Terminal:
     """A watch in a terminal of its own; reads what it draws until some text has come."""
 
@@ -164,7 +169,7 @@ class Terminal:
             stdin=inner,
             stdout=inner,
             stderr=inner,
-            env={**os.environ, "TERM": "xterm-256color", **environment},
+            env={**_outer(), "TERM": "xterm-256color", **environment},
         )
         os.close(inner)
         self.drawn = ""
