@@ -18,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 _STEPS = 400
-#: Chosen: enough steps for an incident to close, and some seconds for the next spare to come up.
+#: Chosen: enough steps for an incident to close, and ten seconds for the next spare to come up.
 _REGROUP_EVERY, _REPLACE_EVERY, _SPARE_EVERY = 40, 60, 800
+#: Chosen: steps of some 10 ms; twenty thousand of them converge to nothing, which is not judged.
+_LONG_STEPS = (
+    "train.batch_size=1024 watchdog.detectors.spike.enabled=false "
+    "watchdog.detectors.plateau.enabled=false watchdog.detectors.divergence.enabled=false"
+)
 
 
 def drilled(
@@ -137,15 +142,16 @@ def measure(repetitions: int) -> dict[str, Any]:
             faults("kill", count, _SPARE_EVERY),
             endless,
             "recovery.spares=1",
+            _LONG_STEPS,
             steps=(count + 1) * _SPARE_EVERY,
         )
         restarts = drilled(
             folder,
             "restart",
-            faults("kill", 5, _REPLACE_EVERY),
+            faults("kill", count, _REPLACE_EVERY),
             endless,
             "recovery.replace=false recovery.regroup=false",
-            steps=7 * _REPLACE_EVERY,
+            steps=(count + 2) * _REPLACE_EVERY,
         )
         ray_kill = ray_train_seconds(folder / "killed", "kill", 5)
     tiers: dict[str, list[tuple[float, int]]] = {}
