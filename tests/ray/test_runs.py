@@ -65,8 +65,9 @@ def test_both_ranks_report_every_step(untouched: Finished) -> None:
 def test_a_nan_burst_is_healed_in_place(runs_dir: Path) -> None:
     run = submit(runs_dir, "nan", drill="nan@step=200,count=5").finish()
     assert run.code == 0, run.output
-    [verdict] = run.ledger("verdict")
+    verdict, *lifts = run.ledger("verdict")
     assert (verdict["cause"], verdict["action"]) == ("nonfinite", "rollback")
+    assert {(line["action"], line["lr_scale"]) for line in lifts} <= {("continue", 1.0)}
     assert verdict["onset_step"] == 200
     assert verdict["lr_scale"] == 0.5
     [done] = run.ledger("recovery_done")

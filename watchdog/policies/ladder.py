@@ -75,7 +75,7 @@ class Config(BaseConfig):
         "is not compared, so it should not be shorter than rewarmup_steps.",
     )
     lift_after_steps: int | None = Field(
-        100,
+        200,
         ge=1,
         description="Healthy steps after which a lowered rate is doubled, up to the job's own; "
         "after a lift that was followed by an incident it takes twice as many. A rate that was "
