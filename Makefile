@@ -8,6 +8,7 @@ VENV ?= .venv
 PYTHON3 ?= python3
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/setup.stamp
+AUDIT_STAMP := $(VENV)-audit/setup.stamp
 SERVERS := prometheus prometheus-alertmanager
 
 # Values reach the commands through the environment, never through make's text, so that blanks,
@@ -89,10 +90,10 @@ test-ray: $(STAMP) ## the tests on local Ray clusters
 fuzz: $(STAMP) ## thousands of damaged inputs where the fast tests try a dozen: [EXAMPLES=3000]
 	FUZZ_EXAMPLES=$${EXAMPLES:-3000} $(PY) -m pytest tests/fuzz --hypothesis-profile=search --timeout=0
 
-audit: $(STAMP) ## what is installed: ranges, licences, names; a bill of materials in build/sbom.json
+audit: $(STAMP) $(AUDIT_STAMP) ## what is installed: ranges, licences, names; a bill of materials in build/sbom.json
 	@$(PY) -m deploy.audit
 
-audit-online: $(STAMP) ## known vulnerabilities of what is installed; needs PyPI
+audit-online: $(STAMP) $(AUDIT_STAMP) ## known vulnerabilities of what is installed; needs PyPI
 	@$(PY) -m deploy.audit --online
 
 check: lint type audit test ## exactly what CI runs
@@ -107,7 +108,7 @@ monitoring: $(STAMP) setup-servers ## Prometheus, Alertmanager and Grafana (wher
 	@$(PY) -m deploy.local $${WEBHOOK:+--webhook "$$WEBHOOK"} $${ALERTMANAGER:+--alertmanager-config "$$ALERTMANAGER"} $(RUNS_OPTION)
 
 clean: ## remove caches and the virtual environment; runs and data stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VENV)-audit .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache .hypothesis *.egg-info
 	find runner watchdog jobs tests bench deploy -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian's packages start a server on 0.0.0.0 when they are installed; the policy forbids it.
@@ -120,4 +121,9 @@ $(STAMP): pyproject.toml
 	test -x $(PY) || $(PYTHON3) -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check --quiet torch==2.13.0
 	$(PY) -m pip install --disable-pip-version-check --quiet -e ".[dev,vesuvius,images,bigearthnet,orion]"
+	@touch $@
+
+$(AUDIT_STAMP): deploy/audit-tools.txt
+	test -x $(VENV)-audit/bin/python || $(PYTHON3) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --disable-pip-version-check --quiet -r deploy/audit-tools.txt
 	@touch $@

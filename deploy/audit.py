@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,11 @@ ROOT = Path(__file__).parents[1]
 OURS = "watchkeeper"
 #: Packages of ours; a distribution that brings one of the same name would be imported in its place.
 _OUR_PACKAGES = frozenset({"runner", "watchdog", "jobs"})
-#: The PyPI package watchdog is a file watcher whose module has the name of ours.
-_BANNED: Mapping[str, str] = {"watchdog": "its module has the name of our package watchdog"}
+#: What must not be here, and why.
+_BANNED: Mapping[str, str] = {
+    "watchdog": "its module has the name of our package watchdog",
+    "rfc3987-syntax": "jsonschema imports it, and every process of Ray starts a second later",
+}
 
 #: Licences that let us use and ship with the parts unmodified. MPL-2.0 binds only its own files.
 _ALLOWED = frozenset(
@@ -161,6 +165,12 @@ def main() -> int:
     return _ask_online() if args.online else _check()
 
 
+def _tools() -> str:
+    """Return the interpreter of the environment that holds the tools; `make audit` makes it."""
+    ours = Path(sys.prefix)
+    return str(ours.with_name(f"{ours.name}-audit") / "bin" / "python")
+
+
 def _check() -> int:
     installed = all_installed()
     found = list(problems(installed, requirements(ROOT / "pyproject.toml")))
@@ -171,7 +181,8 @@ def _check() -> int:
         sys.stderr.write(f"error: {sentence}\n")
     bill = ROOT / "build" / "sbom.json"
     bill.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
+    command = [_tools(), "-m", "cyclonedx_py", "environment", sys.executable]
+    command += ["--output-reproducible"]
     command += ["--pyproject", str(ROOT / "pyproject.toml"), "--mc-type", "application"]
     command += ["--output-format", "JSON", "--output-file", str(bill)]
     subprocess.run(command, check=True, capture_output=True)
@@ -184,7 +195,8 @@ def _check() -> int:
 
 
 def _ask_online() -> int:
-    command = [sys.executable, "-m", "pip_audit", "--local", "--format", "json"]
+    command = [_tools(), "-m", "pip_audit", "--path", sysconfig.get_paths()["purelib"]]
+    command += ["--format", "json"]
     command += ["--progress-spinner", "off", "--timeout", "30"]
     done = subprocess.run(command, capture_output=True, text=True)
     try:
