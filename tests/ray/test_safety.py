@@ -13,6 +13,8 @@ from tests.ray.sockets import listeners
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
+#: Where Ray looks for a free port for its dashboard.
+DASHBOARDS = range(8265, 8265 + 51)
 #: What a user's shell may hold; the values have no form that a pattern would know.
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "planted-aws-value",
@@ -29,12 +31,13 @@ def test_a_local_run_listens_on_loopback_asks_for_a_token_and_keeps_secrets(tmp_
     try:
         run.wait_for_step(20, timeout_s=240)
         found = listeners([run.process.pid, *descendants(run.process.pid)])
-        dashboards = [x for x in found if "dashboard.py" in x.process]
+        # The process has other ports, of its metrics among them, which answer anything.
+        dashboard = next(x for x in found if "dashboard.py" in x.process and x.port in DASHBOARDS)
         for part in ("RayTrainWorker", "WatchdogHost", "gcs_server", "raylet", "DashboardAgent"):
             assert any(part in x.process for x in found), f"{part} is not among {found}"
         assert [x for x in found if not x.is_loopback] == []
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"http://127.0.0.1:{dashboards[0].port}/api/jobs/", timeout=30)
+            urllib.request.urlopen(f"http://127.0.0.1:{dashboard.port}/api/jobs/", timeout=30)
         assert refused.value.code == 401
         refused.value.close()
         run.interrupt()
