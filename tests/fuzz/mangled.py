@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+
+from watchdog.errors import WatchkeeperError
 
 #: Examples of each fuzz test: a handful in the fast suite, thousands in `make fuzz`.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
@@ -72,6 +76,18 @@ edits: st.SearchStrategy[list[Edit]] = st.lists(
     min_size=1,
     max_size=4,
 )
+
+
+@contextlib.contextmanager
+def read_or_refused(path: Path, refusal: type[WatchkeeperError]) -> Iterator[None]:
+    """Let what is within read `path`, or refuse it in one line that names it."""
+    said = str(path)
+    try:
+        yield
+    except refusal as error:
+        said = str(error)
+    assert str(path) in said
+    assert "\n" not in said
 
 
 def mangle(data: bytes, changes: list[Edit]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.mangled import Edit, edits, fuzzed, mangle
+from tests.fuzz.mangled import Edit, edits, fuzzed, mangle, read_or_refused
 from tests.unit import foreign_files
 from watchdog.errors import TraceError
 from watchdog.importers import IMPORTERS
@@ -29,7 +28,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def judge(path: Path, format_name: str) -> None:
-    with contextlib.suppress(TraceError):
+    with read_or_refused(path, TraceError):
         list(Replay(path, format_name, None))
 
 
@@ -50,6 +49,17 @@ def test_damaged_event_files_are_judged_or_refused(
     path = tmp_path / "events.out.tfevents.1"
     path.write_bytes(mangle(events, changes))
     judge(path, "tensorboard")
+
+
+@fuzzed
+@given(st.binary(max_size=60), st.binary(max_size=30))
+def test_any_event_with_true_checksums_is_judged_or_refused(
+    tmp_path: Path, data: bytes, rest: bytes
+) -> None:
+    path = tmp_path / "events.out.tfevents.1"
+    version = foreign_files.framed(b"\x1a\x0dbrain.Event:2")
+    path.write_bytes(version + foreign_files.framed(data) + rest)
+    judge(path, "auto")
 
 
 @fuzzed

@@ -22,7 +22,16 @@ from runner.run_status import read_status
 from runner.runs import RunFolder, list_runs
 from runner.status_view import show_list, show_status, status_json, to_json_text
 from runner.tail import JsonTail
-from tests.fuzz.mangled import EXAMPLES, Edit, changed_fields, edits, fuzzed, json_values, mangle
+from tests.fuzz.mangled import (
+    EXAMPLES,
+    Edit,
+    changed_fields,
+    edits,
+    fuzzed,
+    json_values,
+    mangle,
+    read_or_refused,
+)
 from tests.unit.sample_run import write_run
 from watchdog.config import WatchdogConfig
 from watchdog.errors import TraceError
@@ -111,7 +120,7 @@ def test_a_damaged_ledger_is_read_or_refused(
 ) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_bytes(mangle(good["ledger.jsonl"], changes))
-    with contextlib.suppress(TraceError):
+    with read_or_refused(path, TraceError):
         verdicts(read_ledger(path))
 
 
@@ -122,7 +131,7 @@ def test_a_damaged_trace_is_judged_or_refused(
 ) -> None:
     path = tmp_path / "trace.jsonl"
     path.write_bytes(mangle(good["trace.jsonl"], changes))
-    with contextlib.suppress(TraceError):
+    with read_or_refused(path, TraceError):
         list(Replay(path, "trace", None))
 
 
@@ -138,7 +147,7 @@ def test_a_trace_with_any_values_is_judged_or_refused(
         lines[at] = {**data.draw(changed_fields(lines[at])), "kind": kind}
     path = tmp_path / "trace.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with contextlib.suppress(TraceError):
+    with read_or_refused(path, TraceError):
         list(Replay(path, "trace", None))
 
 
@@ -169,8 +178,8 @@ def test_links_among_the_files_of_a_run_do_no_harm(
     for name in ("ledger.jsonl", "result.json"):
         (run.path / name).unlink()
         (run.path / name).symlink_to(link)
-    shown(run)
-    write_report(run.path)
+    assert "root:x:" not in shown(run)
+    assert "root:x:" not in write_report(run.path).read_text(encoding="utf-8")
 
 
 def test_what_a_ledger_says_cannot_steer_the_terminal(tmp_path: Path) -> None:

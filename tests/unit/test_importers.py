@@ -1,25 +1,18 @@
 """Each format: recognised, read, and its broken files."""
 
-import contextlib
-import dataclasses
 import gzip
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.unit import foreign_files as made
-from watchdog.config import WatchdogConfig
-from watchdog.core import Core
 from watchdog.errors import TraceError
 from watchdog.foreign_logs.fit import Fit
 from watchdog.importers import IMPORTERS, choose
-from watchdog.records import RECORD_TYPES, AttemptStarted, EvalReport, Record, StepReport
+from watchdog.records import AttemptStarted, EvalReport, Record, StepReport
 
 R = TypeVar("R", bound=Record)
 CALM = made.losses(60)
@@ -288,39 +281,6 @@ def test_list_of_objects_is_read_as_lines_are(log: Path, indent: int | None) -> 
         steps(log)
 
 
-FIELD = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.just(10**400), st.floats(), st.text(max_size=3)
-)
-PLAIN: dict[str, object] = {
-    "storage": "memory",
-    "outcome": "finished",
-    "phase": "data",
-    "metrics": {"a": 1.0},
-    **dict.fromkeys(["run_id", "job", "state", "reason", "operation", "error", "path"], "text"),
-    **dict.fromkeys(["is_finite", "is_applied", "is_resumed", "is_node_lost"], True),
-    **{name: [1] for name in ("sample_ids", "skipped_samples", "held_steps")},
-}
-WRONG = FIELD | st.lists(FIELD, max_size=2) | st.dictionaries(st.text(max_size=3), FIELD)
-
-
-@settings(max_examples=300, deadline=None)
-@given(data=st.data(), kind=st.sampled_from(sorted(RECORD_TYPES)))
-def test_trace_with_any_values_is_judged_or_refused(
-    scratch: Path, data: st.DataObject, kind: str
-) -> None:
-    """Most values are right, so that it is not always the first one that is wrong."""
-    names = [field.name for field in dataclasses.fields(RECORD_TYPES[kind])]
-    plain = {name: PLAIN.get(name, 1) for name in names}
-    wrong = data.draw(st.lists(st.tuples(st.sampled_from(sorted(plain)), WRONG), max_size=2))
-    line = json.dumps({"kind": kind, **plain, **dict(wrong)})
-    scratch.write_text(line + "\n" + line + "\n")
-    core = Core(WatchdogConfig())
-    with contextlib.suppress(TraceError):
-        for record in records(scratch, "trace"):
-            core.observe(record)
-    core.snapshot()
-
-
 def test_table_of_a_resumed_run_may_name_its_columns_again(log: Path) -> None:
     log.write_text("# seed 3\nstep,loss\n1,2.0\n2,1.9\nstep,loss,lr\n2,1.8,0.1\n")
     assert [(s.step, s.loss, s.lr) for s in steps(log)] == [
@@ -353,55 +313,6 @@ def test_what_no_format_knows_is_refused(log: Path, content: str) -> None:
 def test_folder_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="cannot read"):
         choose(tmp_path, "auto")
-
-
-def _seeds() -> Iterator[bytes]:
-    for name in sorted(made.TEXTS):
-        yield made.TEXTS[name](made.losses(8)).encode()
-
-
-SEEDS = list(_seeds())
-CUTS = st.tuples(st.integers(0, 400), st.integers(0, 400), st.binary(max_size=6))
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fuzz") / "log"
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.binary(max_size=300))
-@pytest.mark.parametrize("name", sorted(IMPORTERS))
-def test_any_bytes_are_read_or_refused(scratch: Path, name: str, data: bytes) -> None:
-    scratch.write_bytes(data)
-    _read_or_refuse(scratch, name)
-
-
-@settings(max_examples=150, deadline=None)
-@given(seed=st.sampled_from(SEEDS), cut=CUTS, name=st.sampled_from(["auto", *sorted(IMPORTERS)]))
-def test_any_damage_to_a_log_is_read_or_refused(
-    scratch: Path, seed: bytes, cut: tuple[int, int, bytes], name: str
-) -> None:
-    start, length, instead = cut
-    scratch.write_bytes(seed[:start] + instead + seed[start + length :])
-    _read_or_refuse(scratch, name)
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.binary(max_size=60), rest=st.binary(max_size=30))
-def test_any_event_is_read_or_refused(scratch: Path, data: bytes, rest: bytes) -> None:
-    scratch.write_bytes(made.framed(b"\x1a\x0dbrain.Event:2") + made.framed(data) + rest)
-    _read_or_refuse(scratch, "auto")
-
-
-def _read_or_refuse(path: Path, name: str) -> None:
-    refusal = f"{path}"
-    try:
-        records(path, name)
-    except TraceError as error:
-        refusal = str(error)
-    assert str(path) in refusal
-    assert "\n" not in refusal
 
 
 def test_fits_are_ordered_from_none_to_exact() -> None:
