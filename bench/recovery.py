@@ -1,6 +1,6 @@
 """How fast each tier of recovery is, against Ray Train's own restart, in one run of this file.
 
-python -m bench.recovery [--json] [--repetitions 25]
+python -m bench.recovery [--json] [--repetitions 25] [--only regroup,replace]
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 _STEPS = 400
-#: Chosen: enough steps for an incident to close, and ten seconds for the next spare to come up.
-_REGROUP_EVERY, _REPLACE_EVERY, _SPARE_EVERY = 40, 60, 800
 #: Chosen: steps of some 10 ms; twenty thousand of them converge to nothing, which is not judged.
 _LONG_STEPS = (
     "train.batch_size=1024 watchdog.detectors.spike.enabled=false "
@@ -114,50 +112,32 @@ def ray_train_seconds(folder: Path, fault: str, times: int) -> list[tuple[float,
     return [(gap, 0) for gap in gaps[-times:]]
 
 
-def measure(repetitions: int) -> dict[str, Any]:
-    """Return every figure, measured one after the other on this machine."""
+#: Of each tier: the fault, the steps between two, and the settings under which it answers. Chosen:
+#: enough steps for an incident to close, and ten seconds for the next spare to come up.
+_TIERS: Mapping[str, tuple[str, int, str]] = {
+    "regroup": ("exception", 40, ""),
+    "replace": ("kill", 60, ""),
+    "spare": ("kill", 800, f"recovery.spares=1 {_LONG_STEPS}"),
+    "restart": ("kill", 60, "recovery.replace=false recovery.regroup=false"),
+}
+
+
+def measure(repetitions: int, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Return every figure, of some tiers only if named, one after the other on this machine."""
     endless = "watchdog.policy.budgets.crash=100000"
-    count = repetitions
+    tiers: dict[str, list[tuple[float, int]]] = {}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         ray_raise = ray_train_seconds(folder / "plain", "exception", 5)
         rollback = rollback_seconds(drilled(folder, "nan", "nan@step=200,count=5"))
-        regroups = drilled(
-            folder,
-            "regroup",
-            faults("exception", count, _REGROUP_EVERY),
-            endless,
-            steps=(count + 2) * _REGROUP_EVERY,
-        )
-        replaces = drilled(
-            folder,
-            "replace",
-            faults("kill", count, _REPLACE_EVERY),
-            endless,
-            steps=(count + 2) * _REPLACE_EVERY,
-        )
-        spares = drilled(
-            folder,
-            "spare",
-            faults("kill", count, _SPARE_EVERY),
-            endless,
-            "recovery.spares=1",
-            _LONG_STEPS,
-            steps=(count + 1) * _SPARE_EVERY,
-        )
-        restarts = drilled(
-            folder,
-            "restart",
-            faults("kill", count, _REPLACE_EVERY),
-            endless,
-            "recovery.replace=false recovery.regroup=false",
-            steps=(count + 2) * _REPLACE_EVERY,
-        )
+        for name in only or _TIERS:
+            fault, every, settings = _TIERS[name]
+            drill = faults(fault, repetitions, every)
+            steps = (repetitions + 2) * every
+            trace = drilled(folder, name, drill, endless, settings, steps=steps)
+            for tier, samples in tier_seconds(trace).items():
+                tiers.setdefault(tier, []).extend(samples)
         ray_kill = ray_train_seconds(folder / "killed", "kill", 5)
-    tiers: dict[str, list[tuple[float, int]]] = {}
-    for trace in (regroups, replaces, spares, restarts):
-        for tier, samples in tier_seconds(trace).items():
-            tiers.setdefault(tier, []).extend(samples)
     return figures(rollback, tiers, ray_raise, ray_kill)
 
 
@@ -188,8 +168,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repetitions", type=int, default=25, help="faults of each tier")
+    parser.add_argument("--only", help="tiers, comma-separated; default: all")
     args = parser.parse_args()
-    found = measure(args.repetitions)
+    found = measure(args.repetitions, args.only.split(",") if args.only else ())
     print(json.dumps(found) if args.json else json.dumps(found, indent=1))
 
 

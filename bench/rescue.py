@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.drill_day import run_command
 from runner.drill_nodes import small_cluster
 
 JOBS = ("vesuvius", "bigearthnet", "orion", "adaptivestream", "sustainability")
@@ -69,24 +69,11 @@ def drilled(folder: Path, job: str, fault: str, drill: str, arguments: Sequence[
     command = ["submit", "--no-preflight", "--job", job, "--run", name, *arguments]
     command += ["--runs-dir", str(folder), *(["--drill", drill] if drill else [])]
     with (folder / f"{name}.log").open("w") as log:
-        code = _run(command, log)
+        code = run_command(command, os.environ, log, _MOST_S)
         if code < 0:
-            _run(["resume", name, "--runs-dir", str(folder)], log)
+            resume = ["resume", name, "--runs-dir", str(folder)]
+            run_command(resume, os.environ, log, _MOST_S)
     return folder / name
-
-
-def _run(command: Sequence[str], log: Any) -> int:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runner", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        return process.wait(timeout=_MOST_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait() and 1
 
 
 def read_row(run: Path, job: str, fault: str, untouched: float | None) -> Row:

@@ -59,12 +59,12 @@ class GameDay:
             environment.pop("RAY_ADDRESS", None)
         started = time.monotonic()
         with (self._folder / f"{scenario.name}.log").open("w") as log:
-            code = _run(self._submit(scenario), environment, log)
+            code = run_command(self._submit(scenario), environment, log)
             for _ in range(scenario.resumes):
                 if code != _KILLED:
                     break
                 resume = ["resume", scenario.name, "--runs-dir", str(self._folder)]
-                code = _run(resume, environment, log)
+                code = run_command(resume, environment, log)
         seconds = time.monotonic() - started
         run = self._folder / scenario.name
         digest = _digest(run)
@@ -81,7 +81,9 @@ class GameDay:
         return [*command, *(["--drill", scenario.drill] if scenario.drill else [])]
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], log: Any) -> int:
+def run_command(
+    command: Sequence[str], environment: Mapping[str, str], log: Any, most_s: float = _MOST_S
+) -> int:
     """Return the exit code of `python -m runner`; a run that hangs is ended by its process id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "runner", *command],
@@ -91,7 +93,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], log: Any) -> in
         env={"OMP_NUM_THREADS": "1", **environment},
     )
     try:
-        return process.wait(timeout=_MOST_S)
+        return process.wait(timeout=most_s)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait() and 1  # not taken for a drill's SIGKILL
