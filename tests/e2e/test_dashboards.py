@@ -46,13 +46,18 @@ def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     command = [sys.executable, "-m", "runner", "submit", "--job", "template", "--run", "drilled"]
     command += ["--no-preflight"]
     command += ["--workers", "0", "--runs-dir", str(runs), "--set", settings]
-    # Slow at first: what happens before the first scrape is no increase of anything.
-    drill = "slow@step=1,count=40,factor=30;spike@step=200,factor=50;nan@step=300,count=5"
+    # Slow at first: what happens before the first scrape is no increase of anything, and
+    # Prometheus takes up discovered targets once in five seconds.
+    drill = "slow@step=1,count=40,factor=120;spike@step=200,factor=50;nan@step=300,count=5"
     command += ["--drill", f"{drill};exception@step=600"]
     run = subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
+        wait_until(lambda: prometheus.query("training_step") != [], "the first scrape", 60.0)
+        first = prometheus.value("min_over_time(training_step[10m])")
+        assert first is not None
+        assert first < 200, "the faults struck before the first scrape; let the drill be slower"
         restarted = 'training_run_restarts_total{reason="crash"} == 1'
         wait_until(lambda: prometheus.query(restarted) != [], "the drills are healed", 120.0)
         healed = f"({restarted}) and on (run) (training_step > 900)"
