@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,71 +72,39 @@ def memory_row(found: dict[str, Any]) -> str:
     )
 
 
-def judging(cost: dict[str, Any], memory: dict[str, Any], scale: dict[str, Any]) -> str:
-    """Return the sections on what judging takes."""
+def overhead(data: Sequence[str]) -> str:
+    """Return the section on what a step pays."""
+    vesuvius = ("--job", "vesuvius", "--steps", "20", *data)
+    rows = [
+        run("bench.overhead", "--ranks", "1", "--blocks", "30", "--steps", "200"),
+        run("bench.overhead", "--ranks", "2", "--blocks", "20", "--steps", "200"),
+        run("bench.overhead", "--ranks", "1", *vesuvius),
+        run("bench.overhead", "--ranks", "2", *vesuvius),
+    ]
     return f"""
-## What judging takes
-
-`python -m bench.cost`: processor time of one record on a healthy run, all detectors, policy and
-ledger lines included; and the same in rounds of a plain loop, because machines differ.
-
-| ranks | us a record | a round of the loop, ns | ratio |
-|---|---|---|---|
-{chr(10).join(map(cost_row, cost["rows"]))}
-
-`python -m bench.memory` ({memory["ranks"]} ranks; ten million records with `--records 10000000`):
-what can be reached from the watchdog's state, and the whole process, after so many records.
-
-| records | state, MB | process, MB | conclusions |
-|---|---|---|---|
-{chr(10).join(map(memory_row, memory["rows"]))}
-
-`python -m bench.scale`: {scale["ranks"]:,} ranks that report each second, one by one, to a service
-with its files.
-
-| what | measured |
-|---|---|
-| processor time a second of the run, s: median, largest | {scale["cpu_s_a_second_median"]:.2f}, \
-{scale["cpu_s_a_second_max"]:.2f} |
-| record to answer, ms: 99 of 100, largest | {scale["call_ms_p99"]:.2f}, \
-{scale["call_ms_max"]:.0f} |
-| record to verdict on disk, ms: wall, processor | {scale["record_to_verdict_ms"]:.0f}, \
-{scale["record_to_verdict_cpu_ms"]:.0f} |
-| order to each rank after the verdict, bytes | {scale["order_bytes"]} |
-| scrape, ms: wall, processor | {scale["scrape_ms_median"]:.0f}, \
-{scale["scrape_cpu_ms_median"]:.0f} |
-"""
-
-
-def page(overheads: list[dict[str, Any]], recovery: dict[str, Any]) -> str:
-    """Return the page."""
-    rollback = recovery["rollback"]
-    cores = os.cpu_count()
-    return f"""# Benchmarks
-
-Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {cores} cores, {platform.machine()},
-Python {platform.python_version()}, CPU only. Machines are noisy: compare within a row, not across
-days.
-
-## What a step pays
-
 `python -m bench.overhead`: a bare loop against the session's in alternating blocks. With 2 ranks
-the watchdog runs on the same {cores} cores as the ranks; with 1 rank it answers at once, which
-leaves what the training process itself pays. Quartiles in brackets.
+the watchdog runs on the same {os.cpu_count()} cores as the ranks; with 1 rank it answers at once,
+which leaves what the training process itself pays. Quartiles in brackets.
 
 | job | ranks | bare step, us | extra, us | share |
 |---|---|---|---|---|
-{chr(10).join(overhead_row(found) for found in overheads)}
+{chr(10).join(map(overhead_row, rows))}
+"""
 
-## How fast a run is healed
 
+def recovery() -> str:
+    """Return the section on how fast a run is healed."""
+    found = run("bench.recovery")
+    rollback = found["rollback"]
+    tiers = ("regroup", "spare", "replace", "restart")
+    return f"""
 `python -m bench.recovery`: the template job on two workers (steps of about 2 ms), against Ray
-Train's own restart of a two-worker group after an exception, one after the other.
+Train's own restart of a two-worker group after the same fault, one after the other.
 
 | what | seconds | Ray Train's restart / this |
 |---|---|---|
 | NaN burst: last step before the rollback to the first healthy step | \
-{rollback["last_step_to_healthy_step_s"]:.3f} | {recovery["rollback_speedup"]:.0f} |
+{rollback["last_step_to_healthy_step_s"]:.3f} | {found["rollback_speedup"]:.0f} |
 | of which: ranks agreed to state restored | {rollback["agreement_to_restored_s"]:.4f} | |
 | NaN burst: first bad step to the first healthy step | \
 {rollback["first_bad_step_to_healthy_step_s"]:.3f} | |
@@ -145,33 +114,96 @@ ranks, against the median of Ray Train's own restart after the same fault.
 
 | tier | fault | count | p50, s | p90, s | max, s | steps lost at most | Ray Train's / this |
 |---|---|---|---|---|---|---|---|
-{chr(10).join(tier_row(recovery, tier) for tier in ("regroup", "spare", "replace", "restart"))}
-{ray_row("exception", recovery["ray_train_exception"])}
-{ray_row("kill", recovery["ray_train_kill"])}
+{chr(10).join(tier_row(found, tier) for tier in tiers)}
+{ray_row("exception", found["ray_train_exception"])}
+{ray_row("kill", found["ray_train_kill"])}
 """
 
 
-def main() -> None:
-    """Measure everything and write the page."""
+def cost() -> str:
+    """Return the section on the processor time of a record."""
+    return f"""
+`python -m bench.cost`: processor time of one record on a healthy run, all detectors, policy and
+ledger lines included; and the same in rounds of a plain loop, because machines differ.
+
+| ranks | us a record | a round of the loop, ns | ratio |
+|---|---|---|---|
+{chr(10).join(map(cost_row, run("bench.cost")["rows"]))}
+"""
+
+
+def memory() -> str:
+    """Return the section on what the watchdog holds."""
+    found = run("bench.memory", "--records", "1000000")
+    return f"""
+`python -m bench.memory` ({found["ranks"]} ranks; ten million records with `--records 10000000`):
+what can be reached from the watchdog's state, and the whole process, after so many records.
+
+| records | state, MB | process, MB | conclusions |
+|---|---|---|---|
+{chr(10).join(map(memory_row, found["rows"]))}
+"""
+
+
+def scale() -> str:
+    """Return the section on a large run."""
+    found = run("bench.scale", "--seconds", "20")
+    return f"""
+`python -m bench.scale`: {found["ranks"]:,} ranks that report each second, one by one, to a service
+with its files.
+
+| what | measured |
+|---|---|
+| processor time a second of the run, s: median, largest | {found["cpu_s_a_second_median"]:.2f}, \
+{found["cpu_s_a_second_max"]:.2f} |
+| record to answer, ms: 99 of 100, largest | {found["call_ms_p99"]:.2f}, \
+{found["call_ms_max"]:.0f} |
+| record to verdict on disk, ms: wall, processor | {found["record_to_verdict_ms"]:.0f}, \
+{found["record_to_verdict_cpu_ms"]:.0f} |
+| order to each rank after the verdict, bytes | {found["order_bytes"]} |
+| scrape, ms: wall, processor | {found["scrape_ms_median"]:.0f}, \
+{found["scrape_cpu_ms_median"]:.0f} |
+"""
+
+
+def head() -> str:
+    """Return the beginning of the page."""
+    return f"""# Benchmarks
+
+Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, \
+{platform.machine()}, Python {platform.python_version()}, CPU only. Machines are noisy: compare
+within a row, not across days. How well it judges is in [JUDGEMENT.md](JUDGEMENT.md) (`python -m
+bench.judgement`), what is left of the metric after each fault in [DRILLS.md](DRILLS.md) (`python -m
+bench.rescue`): both take too long to be parts of this.
+"""
+
+
+def main() -> int:
+    """Measure everything and write the page; return 1 if a part could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="data folder of the vesuvius job; else generated volumes")
     args = parser.parse_args()
     data = ["--data", args.data] if args.data else []
-    overheads = [
-        run("bench.overhead", "--ranks", "1", "--blocks", "30", "--steps", "200"),
-        run("bench.overhead", "--ranks", "2", "--blocks", "20", "--steps", "200"),
-        run("bench.overhead", "--ranks", "1", "--job", "vesuvius", "--steps", "20", *data),
-        run("bench.overhead", "--ranks", "2", "--job", "vesuvius", "--steps", "20", *data),
-    ]
-    text = page(overheads, run("bench.recovery"))
-    text += judging(
-        run("bench.cost"),
-        run("bench.memory", "--records", "1000000"),
-        run("bench.scale", "--seconds", "20"),
-    )
+    sections: Mapping[str, Callable[[], str]] = {
+        "What a step pays": lambda: overhead(data),
+        "How fast a run is healed": recovery,
+        "What judging a record costs": cost,
+        "What the watchdog holds": memory,
+        "Ten thousand ranks": scale,
+    }
+    text, failed = head(), False
+    for title, measure in sections.items():
+        print(f"{datetime.now(UTC):%H:%M:%S} {title}", file=sys.stderr, flush=True)
+        try:
+            text += f"\n## {title}\n{measure()}"
+        except subprocess.CalledProcessError as error:
+            failed = True
+            text += f"\n## {title}\n\nNot measured: `{' '.join(error.cmd[1:])}` failed.\n"
+            print(f"{title}: {error}", file=sys.stderr)
     _PAGE.write_text(text, encoding="utf-8")
     print(f"wrote {_PAGE}")
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
