@@ -6,6 +6,7 @@ Runs in: driver (and `_train_loop` in each worker).
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -21,11 +22,12 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from runner.backend import AttemptResult, outcome_of
 from runner.channel import ChannelDown
+from runner.elastic import Size
 from runner.job import Job
 from runner.local_backend import to_result
 from runner.loopback import ensure_token
 from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_config
-from runner.room import RoomRequest, RoomWatch, await_room
+from runner.room import PATIENCE_S, RoomRequest, RoomWatch, await_room
 from runner.shared_folder import require_shared
 from runner.spec import worker_bounds
 from runner.waiting import GroupWait, Waiting
@@ -125,27 +127,25 @@ class RayBackend:
         it is stopped with a checkpoint, and the next group is larger.
         """
         use_gpu = self._uses_gpu()
-        low, high = bounds = worker_bounds(self._job.spec.workers)
+        low, high = worker_bounds(self._job.spec.workers)
         spares = self._job.spec.recovery.spares if self._is_replaceable else 0
         resources = {"CPU": self._job.spec.cpus_per_worker}
         if use_gpu:
             resources["GPU"] = 1
         watch: RoomWatch | None = None
         waiting = Waiting(remote_watchdog(self._actor).exchange)
-        if low < high:
-            self._request = self._request or self._new_request(resources)
-            size = await_room(
-                bounds,
-                resources,
-                self._is_stopping,
-                self._request,
-                lambda has_room: self._note_room(waiting, has_room=has_room),
-            )
+        on_cluster = bool(os.environ.get("RAY_ADDRESS"))  # a local Ray has room for all it is asked
+        workers = low + spares
+        if low < high or on_cluster:
+            size = self._await_room((workers, high + spares), resources, waiting)
+            if size.workers is None and self._is_stopping():
+                return AttemptResult(Outcome.STOPPED)
             if size.workers is None:
                 return AttemptResult(Outcome.WORKER_DIED, error=size.reason, is_node_lost=True)
-            low = size.workers
+            workers = size.workers
+        if low < high:
             request_stop = remote_watchdog(self._actor).request_stop
-            watch = RoomWatch(bounds, resources, low, request_stop, self._request)
+            watch = RoomWatch((low, high), resources, workers, request_stop, self._request)
         trainer = DataParallelTrainer(
             _train_loop,
             train_loop_config={
@@ -159,7 +159,7 @@ class RayBackend:
                 "log": str(self._run_dir / "logs" / f"attempt_{group}"),
             },
             scaling_config=ScalingConfig(
-                num_workers=low + spares,
+                num_workers=workers,
                 use_gpu=use_gpu,
                 resources_per_worker=resources,
             ),
@@ -172,12 +172,29 @@ class RayBackend:
             ),
         )
         looks = [watch.look] if watch is not None else []
-        if os.environ.get("RAY_ADDRESS"):  # a local Ray has room for all that is asked of it
-            looks.append(GroupWait(waiting, resources, low + spares).look)
+        if on_cluster:  # another run may have been quicker to take the room
+            looks.append(GroupWait(waiting, resources, workers).look)
         result = _fit_beside(trainer, looks)
         if watch is not None and watch.is_growing and result.outcome is Outcome.STOPPED:
             return replace(result, outcome=Outcome.RESIZED)
         return result
+
+    def _await_room(
+        self, bounds: tuple[int, int], worker: dict[str, float], waiting: Waiting
+    ) -> Size:
+        """Wait until the least number of workers fits; a fixed number waits as long as it takes."""
+        self._request = self._request or self._new_request(worker)
+        size = await_room(
+            bounds,
+            worker,
+            self._is_stopping,
+            self._request,
+            lambda has_room: self._note_room(waiting, has_room=has_room),
+            patience_s=PATIENCE_S if bounds[0] < bounds[1] else math.inf,
+        )
+        if self._request is not None and bounds[0] == bounds[1]:
+            self._request.withdraw()  # from here on Ray Train asks for what it places
+        return size
 
     def _note_room(self, waiting: Waiting, *, has_room: bool) -> None:
         """Tell of a wait for room; a watchdog that is away does not hear of it."""

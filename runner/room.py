@@ -22,7 +22,7 @@ _FREED_S = 10.0
 #: Chosen: a person who waits this long (s) wonders what for.
 _SAID_AFTER_S = 5.0
 #: Chosen: longer than an autoscaler takes to bring a node (minutes), and not for ever.
-_PATIENCE_S = 1200.0
+PATIENCE_S = 1200.0
 _POLL_S = 0.5
 #: Chosen: looking costs the cluster's head a request; growth waits for seconds anyway.
 _LOOK_S = 1.0
@@ -49,12 +49,13 @@ def await_room(
     is_stopping: Callable[[], bool],
     request: RoomRequest | None,
     note_room: Callable[[bool], None] = lambda has_room: None,
+    patience_s: float = PATIENCE_S,
 ) -> Size:
     """Return the number of workers to start, once at least the least number fits.
 
     `note_room` is told at each look whether they fit.
 
-    Meanwhile the cluster is asked for the greatest. Without room after `_PATIENCE_S`, or when the
+    Meanwhile the cluster is asked for the greatest. Without room after `patience_s`, or when the
     run is to stop: the reason.
     """
     started_s = time.monotonic()
@@ -71,7 +72,7 @@ def await_room(
         if waited_s > _SAID_AFTER_S and not is_said:
             is_said = True
             _log.warning("waiting for room: %s", free.reason)
-        if waited_s > _PATIENCE_S or is_stopping():
+        if waited_s > patience_s or is_stopping():
             return Size(None, f"{free.reason}, for {waited_s:.0f} s now")
         time.sleep(_POLL_S)
 

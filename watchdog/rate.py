@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Chosen: each lift that was followed by an incident doubles the wait for the next, up to this.
+#: Chosen: each lift that was followed by an incident makes the wait for the next so much longer.
+#: With four, a run whose rate is too high meets at most three incidents within any stretch as long
+#: as the whole of a short run, or as 1,050 steps: no more than budgets.nonfinite has charges.
+_WAIT_GROWTH = 4
 _MAX_WAIT_FACTOR = 64
 
 
@@ -46,7 +49,7 @@ class Rate:
         self.healthy_steps = 0
         if self._was_lifted:
             self._was_lifted = False
-            self._wait_factor = min(2 * self._wait_factor, _MAX_WAIT_FACTOR)
+            self._wait_factor = min(_WAIT_GROWTH * self._wait_factor, _MAX_WAIT_FACTOR)
 
     def scale_at(self, step: int) -> float:
         """Return the scale of `step`: one up to the last change still had the one before it."""

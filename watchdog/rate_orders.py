@@ -41,12 +41,13 @@ class RateOrders:
 
     def lift(self) -> list[Verdict]:
         """Raise a lowered rate again after enough healthy steps, unless it is what helps."""
-        scale = self.rate.next_lift(self._policy.lift_after_steps)
         record = self._record
+        scale = self.rate.next_lift(ladder.lift_wait(record.max_steps, self._policy))
         if scale is None or self.pending is not None or record.lowered_for in STUCK_CAUSES:
             return []
+        waited = self.rate.healthy_steps
         self.rate.lifted()
-        return self._order(lift(scale, record.lowered_for, record.here(), self._policy))
+        return self._order(lift(scale, record.lowered_for, waited, record.here(), self._policy))
 
     def undo(self, scale: float, cause: Cause, incident: str) -> list[Verdict]:
         """Put back the rate that was in force before an incident of this cause."""

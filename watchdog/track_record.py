@@ -70,6 +70,11 @@ class TrackRecord:
             self._left_out.clear()
         return self._skip_samples
 
+    @property
+    def max_steps(self) -> int | None:
+        """Return how long the run is; None where nobody said."""
+        return self._place.max_steps
+
     def acted(self, cause: Cause, restored_step: int) -> None:
         """Note that an intervention against a cause was carried out."""
         self._strikes.acted(cause, self.budget.progress_steps, restored_step)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.ray.heads import Head, head
-from tests.ray.runs import PYTHON, Finished, Submitted
+from tests.ray.runs import PYTHON, Finished, Submitted, whole_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -32,7 +32,9 @@ def test_the_watchdog_survives_its_driver_and_the_run_is_resumed(
     tmp_path: Path, cluster: Head
 ) -> None:
     environment = cluster.environment
-    run = Submitted(tmp_path / "runs", "orphan", *SETTINGS, environment=environment)
+    # Slow from where the test looks on, so that it is still under way then.
+    options = (*SETTINGS, "--drill", "slow@step=131,factor=20")
+    run = Submitted(tmp_path / "runs", "orphan", *options, environment=environment)
     run.wait_for_step(130)
     [target_file] = (tmp_path / "runs" / ".prometheus").glob("*.json")
     target = target_file.read_text().split('"targets": ["')[1].split('"')[0]
@@ -47,6 +49,23 @@ def test_the_watchdog_survives_its_driver_and_the_run_is_resumed(
     started = finished.ledger("attempt_started")
     assert len(started) == 2
     assert started[1]["step"] >= 100
+
+
+def test_a_run_that_waits_for_room_obeys_a_stop(tmp_path: Path, cluster: Head) -> None:
+    options = (*SETTINGS, "--workers", "64")
+    run = Submitted(tmp_path / "runs", "queued", *options, environment=cluster.environment)
+    deadline = time.monotonic() + 90
+    while not any(
+        line["kind"] == "room_awaited" for line in whole_lines(run.folder / "trace.jsonl")
+    ):
+        assert time.monotonic() < deadline, "nothing was told of the wait"
+        time.sleep(0.1)
+    run.interrupt()
+    finished = run.finish()
+    assert finished.code == 130, finished.output
+    assert (finished.result["state"], finished.result["step"]) == ("stopped", 0)
+    assert "waiting for room: 3 of at least 64 workers fit" in finished.output
+    assert finished.ledger("incident_opened") == [], "a queue is no failure"
 
 
 def _metrics(target: str) -> str:

@@ -20,7 +20,7 @@ def burst_at_45(generation: int, step: int) -> float:
 
 
 def lifting(after_steps: int | None = 30) -> WatchdogConfig:
-    return only("nonfinite", policy={"lift_after_steps": after_steps})
+    return only("nonfinite", policy={"lift_after_steps": after_steps, "lift_after_ratio": 1.0})
 
 
 def adjustments(run: Rig) -> list[tuple[int, float]]:
@@ -35,8 +35,27 @@ def test_a_lowered_rate_is_lifted_after_enough_healthy_steps_without_losing_any(
     assert "policy.lift_after_steps=30" in run.verdicts[-1].reason
 
 
+@pytest.mark.parametrize(
+    ("max_steps", "ratio", "lifted_at"),
+    [
+        (140, 0.05, 55),  # not before the incident is closed
+        (500, 0.05, 57),
+        (500, 0.08, 62),  # no later than lift_after_steps
+    ],
+)
+def test_in_a_short_run_a_rate_comes_back_after_a_share_of_its_steps(
+    max_steps: int, ratio: float, lifted_at: int
+) -> None:
+    policy = {"lift_after_steps": 30, "lift_after_ratio": ratio}
+    run = Rig(burst_at_45, max_steps, config=only("nonfinite", policy=policy)).play()
+    assert adjustments(run) == [(lifted_at, 1.0)]
+    assert f"policy.lift_after_ratio={ratio}" in run.verdicts[-1].reason
+
+
 def test_a_lift_goes_up_by_doubling() -> None:
-    config = only("nonfinite", policy={"lift_after_steps": 30, "lr_factor": 0.25})
+    config = only(
+        "nonfinite", policy={"lift_after_steps": 30, "lift_after_ratio": 1.0, "lr_factor": 0.25}
+    )
     run = Rig(burst_at_45, 140, config=config).play()
     assert [scale for _, scale in adjustments(run)] == [0.5, 1.0]
 
@@ -47,18 +66,18 @@ def test_nothing_is_lifted_unless_asked() -> None:
     assert run.core.history().lr_scale == 0.5
 
 
-def test_an_incident_after_a_lift_lowers_the_rate_again_and_the_next_lift_takes_twice_as_long() -> (
+def test_an_incident_after_a_lift_lowers_the_rate_and_the_next_lift_takes_four_times_as_long() -> (
     None
 ):
     def twice(generation: int, step: int) -> float:
         is_bad = generation == 1 and step in (90, 91, 92)
         return math.nan if is_bad else burst_at_45(generation, step)
 
-    run = Rig(twice, 200, config=lifting()).play()
+    run = Rig(twice, 240, config=lifting()).play()
     rollback, lift, again, late = run.verdicts
     assert (rollback.lr_scale, lift.lr_scale, again.lr_scale, late.lr_scale) == (0.5, 1.0, 0.5, 1.0)
     restored = run.lines("recovery_done")[1]["restored_step"]
-    assert late.step - restored == 60
+    assert late.step - restored == 120
 
 
 def test_the_judgement_goes_on_while_a_lift_is_under_way() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -97,6 +98,13 @@ def test_what_should_have_been_told_and_was_not_is_missed() -> None:
     files = dataclasses.replace(HEALED, ledger=[], result={"state": "finished", "steps_lost": 0})
     [miss] = judge_run(slow, files, is_equal=True, seconds=1.0).misses
     assert miss == "straggler was not told"
+
+
+@pytest.mark.parametrize("ledger", [HEALED.ledger, ()])
+def test_what_may_be_there_or_not_is_no_miss(ledger: Sequence[dict[str, Any]]) -> None:
+    scenario = dataclasses.replace(KILL, causes=(), mechanisms=(), perhaps=("crash", "regroup"))
+    files = dataclasses.replace(HEALED, ledger=ledger)
+    assert judge_run(scenario, files, is_equal=True, seconds=1.0).misses == ()
 
 
 def test_the_table_is_markdown_for_the_documentation() -> None:

@@ -28,13 +28,13 @@ def test_a_lowered_rate_is_doubled_after_exactly_enough_healthy_steps(
     assert lowered(scale, healthy_steps).next_lift(after_steps) == lifted
 
 
-def test_a_lift_that_was_followed_by_an_incident_doubles_the_wait() -> None:
+def test_after_a_lift_that_was_followed_by_an_incident_the_wait_is_four_times_as_long() -> None:
     rate = lowered(0.5, 100)
     rate.lifted()
     rate.struck()
-    rate.healthy_steps = 199
+    rate.healthy_steps = 399
     assert rate.next_lift(100) is None
-    rate.healthy_steps = 200
+    rate.healthy_steps = 400
     assert rate.next_lift(100) == 1.0
 
 

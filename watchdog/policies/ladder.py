@@ -11,6 +11,7 @@ Runs in: anywhere (pure).
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -78,8 +79,16 @@ class Config(BaseConfig):
         200,
         ge=1,
         description="Healthy steps after which a lowered rate is doubled, up to the job's own; "
-        "after a lift that was followed by an incident it takes twice as many. A rate that was "
-        "lowered for a run that was stuck stays: it is the cure. null: never.",
+        "after a lift that was followed by an incident it takes four times as many. A rate that "
+        "was lowered for a run that was stuck stays: it is the cure. null: never.",
+    )
+    lift_after_ratio: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="In a short run the wait is this share of its steps, where that is less than "
+        "lift_after_steps, yet twice rewarmup_steps at least: 200 steps at half the rate cost a "
+        "run of 600 more of its metric than the accident did.",
     )
     budgets: BudgetConfig = BudgetConfig()
 
@@ -126,6 +135,14 @@ def is_probing(diagnosis: Diagnosis, history: History, config: Config) -> bool:
     has_room = history.max_steps is None or (history.max_steps - history.step >= config.probe_steps)
     is_stuck = diagnosis.cause in STUCK_CAUSES and not diagnosis.is_attempt_over
     return config.lr == "probe" and is_stuck and has_room
+
+
+def lift_wait(max_steps: int | None, config: Config) -> int | None:
+    """Return after how many healthy steps a lowered rate is lifted; None: never."""
+    if config.lift_after_steps is None or max_steps is None:
+        return config.lift_after_steps
+    in_short_run = math.ceil(config.lift_after_ratio * max_steps)
+    return min(config.lift_after_steps, max(in_short_run, 2 * config.rewarmup_steps))
 
 
 def probed_scales(history: History, config: Config) -> tuple[float, ...]:

@@ -10,11 +10,18 @@ from watchdog.policies.ladder import Config
 from watchdog.records import Action, Cause, Verdict
 
 
-def lift(scale: float, cause: Cause, history: History, config: Config) -> Verdict:
-    """Return the order to raise the multiplier to `scale`; `cause` is what it was lowered for."""
+def lift(
+    scale: float, cause: Cause, healthy_steps: int, history: History, config: Config
+) -> Verdict:
+    """Return the order to raise the multiplier to `scale` after so many healthy steps.
+
+    `cause` is what it was lowered for.
+    """
     reason = (
-        f"no incident for long; learning rate lifted from x {history.lr_scale:g} to x {scale:g}, "
-        f"wait is policy.lift_after_steps={config.lift_after_steps}"
+        f"no incident for {healthy_steps} steps; learning rate lifted from "
+        f"x {history.lr_scale:g} to x {scale:g}, limits are "
+        f"policy.lift_after_steps={config.lift_after_steps} and "
+        f"policy.lift_after_ratio={config.lift_after_ratio:g}"
     )
     return _verdict(scale, cause, reason, history, config)
 
