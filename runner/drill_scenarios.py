@@ -55,8 +55,8 @@ class Scenario:
 
 _ANY_RESTART = ("regroup", "spare", "replace", "restart")
 _IN_PLACE = ("in_place",)
-#: A local Ray outlives its driver by some two seconds. Then its workers may die before the watchdog,
-#: which takes that for a crash.
+#: A local Ray outlives its driver by some two seconds. Then its workers may die before the
+#: watchdog, which takes that for a crash.
 _AFTERLIFE = ("crash", "restart")
 
 SCENARIOS: tuple[Scenario, ...] = (

@@ -26,7 +26,13 @@ from runner.elastic import Size
 from runner.job import Job
 from runner.local_backend import to_result
 from runner.loopback import ensure_token
-from runner.replica_groups import TESTED_RAY, GroupConfig, Turnstile, failure_config
+from runner.replica_groups import (
+    TESTED_RAY,
+    GroupConfig,
+    Turnstile,
+    failure_config,
+    trainer_class,
+)
 from runner.room import PATIENCE_S, RoomRequest, RoomWatch, await_room
 from runner.shared_folder import require_shared
 from runner.spec import worker_bounds
@@ -37,6 +43,7 @@ from runner.worker_deaths import death_of, first_line
 from watchdog.actor import NAMESPACE, actor_name, start_watchdog
 from watchdog.records import Outcome
 from watchdog.redaction import RedactingFormatter
+from watchdog.tiers import Renewal
 
 _log = logging.getLogger(__name__)
 
@@ -69,14 +76,9 @@ class RayBackend:
         self._actor: Any = None
         self._request: RoomRequest | None = None
         self._is_stopping = is_stopping
-        low, high = worker_bounds(job.spec.workers)
+        self._renewal = _choose_renewal(job)
         recovery = job.spec.recovery
-        self._is_replaceable = (
-            low == high
-            and (recovery.replace or recovery.spares > 0)
-            and ray.__version__ in TESTED_RAY
-        )
-        if recovery.spares and not self._is_replaceable:
+        if recovery.spares and self._renewal is not Renewal.SINGLE:
             _log.warning(
                 "no spares: recovery.spares=%d needs recovery.replace, a fixed number of workers "
                 "and a tested version of Ray (%s; this is %s)",
@@ -106,7 +108,7 @@ class RayBackend:
             str(self._run_dir),
             self._job.spec.watchdog,
             self._job.spec.recovery,
-            is_replaceable=self._is_replaceable,
+            renewal=self._renewal,
         )
         ray.get(self._actor.port.remote())
         return remote_watchdog(self._actor)
@@ -128,7 +130,7 @@ class RayBackend:
         """
         use_gpu = self._uses_gpu()
         low, high = worker_bounds(self._job.spec.workers)
-        spares = self._job.spec.recovery.spares if self._is_replaceable else 0
+        spares = self._job.spec.recovery.spares if self._renewal is Renewal.SINGLE else 0
         resources = {"CPU": self._job.spec.cpus_per_worker}
         if use_gpu:
             resources["GPU"] = 1
@@ -146,7 +148,10 @@ class RayBackend:
         if low < high:
             request_stop = remote_watchdog(self._actor).request_stop
             watch = RoomWatch((low, high), resources, workers, request_stop, self._request)
-        trainer = DataParallelTrainer(
+        turnstiles = [Turnstile(self._watchdog, group)]
+        if self._renewal is Renewal.NOTHING:
+            turnstiles = []
+        trainer = trainer_class()(
             _train_loop,
             train_loop_config={
                 "job": self._job,
@@ -163,12 +168,12 @@ class RayBackend:
                 use_gpu=use_gpu,
                 resources_per_worker=resources,
             ),
-            backend_config=GroupConfig(is_replaceable=self._is_replaceable),
+            backend_config=GroupConfig(renewal=self._renewal),
             run_config=RunConfig(
                 name=f"attempt-{group}",
                 storage_path=str(self._run_dir / "ray"),
-                failure_config=failure_config(is_replaceable=self._is_replaceable),
-                callbacks=[Turnstile(self._watchdog, group)] if self._is_replaceable else [],
+                failure_config=failure_config(self._renewal),
+                callbacks=turnstiles,
             ),
         )
         looks = [watch.look] if watch is not None else []
@@ -223,6 +228,15 @@ class RayBackend:
         if self._actor is not None:
             ray.kill(self._actor)
         ray.shutdown()
+
+
+def _choose_renewal(job: Job) -> Renewal:
+    """Return what Ray can start anew within one job: all of them, if their number is fixed."""
+    low, high = worker_bounds(job.spec.workers)
+    if low < high or ray.__version__ not in TESTED_RAY:
+        return Renewal.NOTHING
+    recovery = job.spec.recovery
+    return Renewal.SINGLE if recovery.replace or recovery.spares > 0 else Renewal.ALL
 
 
 def _fit_beside(trainer: DataParallelTrainer, looks: Sequence[Callable[[], None]]) -> AttemptResult:

@@ -1,8 +1,11 @@
-"""Has Ray Train replace a dead worker alone, by a hook of its own that is not documented.
+"""Has Ray Train start anew what died, within one job: a single worker, or all of them.
 
-Ray's TorchFT backend calls each worker a replica group; Ray then starts a dead one anew in its old
-place and leaves the others alone. Any backend may say that of itself. Everything that leans on this
-is here, and used with the versions of Ray it was tested with only.
+For a single one there is a hook that is not documented. Ray's TorchFT backend calls each worker a
+replica group; Ray then starts a dead one anew in its old place and leaves the others alone. Any
+backend may say that of itself. All of them Ray starts anew when it may retry, which spares the
+start of a new controller. And a trainer without data sets of Ray's needs no actor for them.
+
+Everything that leans on this is here, and used with the versions of Ray it was tested with only.
 
 Whether a death is worth it is not Ray's to decide: its budget is set out of reach, and a callback
 asks the roll call, which has the run's own.
@@ -21,10 +24,13 @@ import ray
 import ray.train
 from ray.train import FailureConfig
 from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from runner.worker_deaths import death_of, first_line
 from watchdog.actor import NAMESPACE
+from watchdog.tiers import Renewal
 
 _log = logging.getLogger(__name__)
 
@@ -48,34 +54,50 @@ class _ReplicaGroups(_OwnGroups):
 
 @dataclass
 class GroupConfig(BackendConfig):  # type: ignore[misc]
-    """Ray Train's part in the process groups: none. `is_replaceable`: replace single workers."""
+    """Ray Train's part in the process groups: none."""
 
-    is_replaceable: bool = False
+    renewal: Renewal = Renewal.NOTHING
 
     @property
     def backend_cls(self) -> type[Backend]:
         """Return the backend of this configuration."""
-        return _ReplicaGroups if self.is_replaceable else _OwnGroups
+        return _ReplicaGroups if self.renewal is Renewal.SINGLE else _OwnGroups
 
 
-def failure_config(*, is_replaceable: bool) -> FailureConfig:
+class LeanTrainer(DataParallelTrainer):  # type: ignore[misc]
+    """Ray Train's trainer without its part for data sets: an actor and an import at each start.
+
+    They cost some two seconds there; what a job trains on is its own.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = super()._create_default_callbacks()
+        return [callback for callback in callbacks if not isinstance(callback, DatasetsCallback)]
+
+
+def trainer_class() -> type[DataParallelTrainer]:
+    """Return the trainer for this version of Ray."""
+    return LeanTrainer if ray.__version__ in TESTED_RAY else DataParallelTrainer
+
+
+def failure_config(renewal: Renewal) -> FailureConfig:
     """Return Ray's limits: none of them decides anything."""
     return FailureConfig(
-        max_failures=10**9 if is_replaceable else 0,
+        max_failures=0 if renewal is Renewal.NOTHING else 10**9,
         controller_failure_limit=0,
         max_preemption_failures=0,
     )
 
 
 class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has no types
-    """Tells the roll call of deaths that Ray found; stops Ray when nothing is to be replaced."""
+    """Tells the roll call of deaths that Ray found; stops Ray when nothing is to be renewed."""
 
     def __init__(self, watchdog: str, group: int) -> None:
         self._watchdog = watchdog
         self._group = group
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
-        """Let Ray go on to replace the failed workers, or end its attempt by raising."""
+        """Let Ray go on to start the failed workers anew, or end its job by raising."""
         errors = dict(worker_group_status.errors)
         if not errors:
             return
@@ -88,7 +110,8 @@ class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has n
                 _log.warning("the watchdog does not answer: %s", error)
             time.sleep(0 if allowed is not None else _ASK_AGAIN_S)
         if not allowed:
-            raise RuntimeError("the roll call does not want a worker replaced")
+            failed = ", ".join(f"{number} ({first_line(e)})" for number, e in errors.items())
+            raise RuntimeError(f"workers {failed}: the roll call wants no other in their place")
 
     def _ask(self, errors: dict[int, BaseException]) -> bool | None:
         watchdog = ray.get_actor(self._watchdog, namespace=NAMESPACE)
@@ -98,5 +121,5 @@ class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has n
             lost_node = death is not None and death.is_node_lost
             told = watchdog.worker_died.remote(self._group, number, detail, lost_node)
             ray.get(told, timeout=5.0)
-        answer: bool | None = ray.get(watchdog.may_replace.remote(self._group), timeout=5.0)
+        answer: bool | None = ray.get(watchdog.may_renew.remote(self._group), timeout=5.0)
         return answer

@@ -16,7 +16,7 @@ import ray
 
 from watchdog.config import WatchdogConfig
 from watchdog.host import WatchdogHost
-from watchdog.tiers import RecoveryConfig
+from watchdog.tiers import RecoveryConfig, Renewal
 
 NAMESPACE = "watchkeeper"
 
@@ -39,14 +39,14 @@ class NodeWatchdogHost(WatchdogHost):
         config: WatchdogConfig,
         recovery: RecoveryConfig,
         *,
-        is_replaceable: bool,
+        renewal: Renewal,
     ) -> None:
         super().__init__(
             run_dir,
             config,
             recovery,
             address=ray.util.get_node_ip_address(),
-            is_replaceable=is_replaceable,
+            renewal=renewal,
         )
 
 
@@ -56,7 +56,7 @@ def start_watchdog(
     config: WatchdogConfig,
     recovery: RecoveryConfig,
     *,
-    is_replaceable: bool = False,
+    renewal: Renewal = Renewal.NOTHING,
 ) -> Any:
     """Return the handle of the run's watchdog actor, started if it is not there yet.
 
@@ -75,4 +75,4 @@ def start_watchdog(
         max_task_retries=-1,
         num_cpus=0,
         resources=on_head if has_head else None,
-    ).remote(run_dir, config, recovery, is_replaceable=is_replaceable)
+    ).remote(run_dir, config, recovery, renewal=renewal)

@@ -28,7 +28,7 @@ from watchdog.records import AttemptEnded, Order, Record, Verdict
 from watchdog.registrar import Registrar
 from watchdog.service import Service
 from watchdog.snapshot import Snapshot
-from watchdog.tiers import RecoveryConfig
+from watchdog.tiers import RecoveryConfig, Renewal
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class WatchdogHost:
         recovery: RecoveryConfig | None = None,
         *,
         address: str = "127.0.0.1",
-        is_replaceable: bool = False,
+        renewal: Renewal = Renewal.NOTHING,
     ) -> None:
         folder = Path(run_dir)
         self._service = Service(folder, config)
@@ -61,7 +61,7 @@ class WatchdogHost:
             recovery or RecoveryConfig(),
             self.held_steps,
             host=address,
-            is_replaceable=is_replaceable,
+            renewal=renewal,
         )
         self._claims = Claims(folder / "drill_claims.jsonl", time.time)
         self._held = HeldCopies()
@@ -159,9 +159,9 @@ class WatchdogHost:
         """Take in that Ray found a worker dead."""
         self._registrar.worker_died(group, number, detail, is_node_lost)
 
-    def may_replace(self, group: int) -> bool | None:
-        """Whether Ray may start a dead worker anew; None while that is not decided."""
-        return self._registrar.may_replace(group)
+    def may_renew(self, group: int) -> bool | None:
+        """Whether Ray may start anew what died; None while that is not decided."""
+        return self._registrar.may_renew(group)
 
     def close(self) -> None:
         """Stop serving and write what is buffered."""

@@ -15,7 +15,7 @@ from watchdog.muster import Answer, Arrival, Member
 from watchdog.records import Order, OrderKind, Record
 from watchdog.roll_call import RollCall
 from watchdog.service import Service
-from watchdog.tiers import RecoveryConfig
+from watchdog.tiers import RecoveryConfig, Renewal
 
 
 class Registrar:
@@ -28,14 +28,14 @@ class Registrar:
         held_steps: Callable[[], tuple[int, ...]],
         *,
         host: str = "127.0.0.1",
-        is_replaceable: bool = False,
+        renewal: Renewal = Renewal.NOTHING,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._service = service
         self._held_steps = held_steps
         self._clock = clock
         self._lock = threading.Lock()
-        self._roll = RollCall(config, is_replaceable=is_replaceable)
+        self._roll = RollCall(config, renewal=renewal)
         self._lifelines = LifelineServer(host, self._line_broke)
 
     def enroll(self, member: Member, attempt: int, rank: int) -> LifelineAddress:
@@ -65,10 +65,10 @@ class Registrar:
             self._roll.lost_number(group, number, self._clock(), detail, is_node_lost=is_node_lost)
             self._settle()
 
-    def may_replace(self, group: int) -> bool | None:
-        """Whether Ray may start a dead worker anew; None while that is not decided."""
+    def may_renew(self, group: int) -> bool | None:
+        """Whether Ray may start anew what died; None while that is not decided."""
         with self._lock:
-            return self._roll.may_replace(group)
+            return self._roll.may_renew(group)
 
     def exchange(self, records: Sequence[Record]) -> Order | None:
         """Take records in; return the order that is pending, if one is.

@@ -20,7 +20,7 @@ from typing import Any
 from watchdog.history import RunHistory
 from watchdog.muster import Answer, Arrival, Assignment, Failure, Member, Word
 from watchdog.records import Action, AttemptEnded, Outcome, Verdict
-from watchdog.tiers import RecoveryConfig, Tier, choose_tier
+from watchdog.tiers import RecoveryConfig, Renewal, Situation, Tier, choose_tier
 from watchdog.worker_group import Loss, WorkerGroup
 
 
@@ -37,9 +37,9 @@ class Stage(StrEnum):
 class RollCall:
     """The roll call of one run; `attempt` is the one that trains or was the last to."""
 
-    def __init__(self, config: RecoveryConfig, *, is_replaceable: bool = True) -> None:
+    def __init__(self, config: RecoveryConfig, *, renewal: Renewal = Renewal.SINGLE) -> None:
         self._config = config
-        self._is_replaceable = is_replaceable
+        self._renewal = renewal
         self._group: WorkerGroup | None = None
         self._assignments: dict[str, Assignment] = {}
         self._deadline_s: float | None = None
@@ -61,7 +61,7 @@ class RollCall:
         assigned = self._assignments.get(member.member_id)
         if assigned is not None and arrival.attempt < assigned.attempt and not self._is_closed:
             return Answer(word=Word.GO, assignment=assigned)  # the first answer was lost
-        if self._is_closed:
+        if self._is_closed or member.member_id in group.gone:
             return Answer(word=Word.LEAVE, reason=self.reason, result=self._result)
         if arrival.attempt >= 0 and self.attempt < arrival.attempt:
             self._learn(group, arrival)  # this watchdog was restarted and knows nothing
@@ -96,6 +96,8 @@ class RollCall:
         group.here.pop(member_id, None)
         if self.stage is Stage.TRAINING and member_id in group.ranks:
             self._break(t_s)
+        elif self._is_opening:
+            self._give_up(group.members[member_id].number, known.detail)
 
     def lost_number(
         self, group: int, number: int, t_s: float, detail: str, *, is_node_lost: bool
@@ -103,8 +105,11 @@ class RollCall:
         """Strike off the member with Ray's `number`: Ray says that its process is dead."""
         if self._group is None or self._group.number != group:
             return
-        for member_id in self._group.alive_with(number):
+        alive = self._group.alive_with(number)
+        for member_id in alive:
             self.lost(member_id, t_s, detail, is_node_lost=is_node_lost)
+        if not alive and self._is_opening:  # it died before it came here
+            self._give_up(number, detail)
 
     def left(self, member_id: str, result: Any = None) -> None:
         """Take in that a member is done for good; where all ranks are, so is the group."""
@@ -168,16 +173,20 @@ class RollCall:
         if verdict.action is Action.HALT:
             self._close(verdict.reason)
             return
-        self._tier = choose_tier(group.situation(is_replaceable=self._is_replaceable), self._config)
-        group.last_tier = self._tier
-        if self._tier is Tier.RESTART:
+        is_replaceable = self._renewal is Renewal.SINGLE
+        situation = group.situation(is_replaceable=is_replaceable)
+        self._tier = group.last_tier = choose_tier(situation, self._config)
+        if self._tier is Tier.RESTART and not self._is_renewed(group, situation):
             self._close(f"all workers are restarted: {verdict.reason}")
-            if not self._is_replaceable and not group.here:
+            if self._renewal is Renewal.NOTHING and not group.here:
                 self._group, self.stage = (
                     None,
                     Stage.GATHERING,
                 )  # Ray may bring a new group by itself
             return
+        if self._tier is Tier.RESTART and not is_replaceable:
+            self.reason = f"all workers are restarted: {verdict.reason}"
+            group.dismiss()
         group.strike_off()
         self.stage = Stage.GATHERING
         self._deadline_s = t_s + self._config.replace_s
@@ -225,22 +234,39 @@ class RollCall:
         """Return the attempt that all of its ranks have to leave, if one broke."""
         return self.attempt if self.stage in (Stage.BREAKING, Stage.CLOSED) else None
 
-    def may_replace(self, group: int) -> bool | None:
-        """Whether Ray may start a dead worker anew; None while that is not decided yet."""
+    def may_renew(self, group: int) -> bool | None:
+        """Whether Ray may start anew what died, and all where it can do no less.
+
+        None while that is not decided yet.
+        """
         if self._group is None or self._group.number != group:
             return None if self._group is None else False
-        is_wanted = self._config.replace or self._config.spares > 0
-        if self.stage is Stage.CLOSED or not is_wanted or not self._is_replaceable:
+        if self.stage is Stage.CLOSED or self._renewal is Renewal.NOTHING:
             return False
         if any(loss.is_node_lost for loss in self._group.lost.values()):
             return False
-        return None if self.stage in (Stage.BREAKING, Stage.JUDGING) else True
+        if self.stage in (Stage.BREAKING, Stage.JUDGING):
+            return None
+        is_restart = self.stage is Stage.GATHERING and self._tier is Tier.RESTART
+        return is_restart or self._renewal is Renewal.SINGLE
 
     # -- inside ----------------------------------------------------------------------------
 
     @property
     def _is_closed(self) -> bool:
         return self.stage is Stage.CLOSED
+
+    @property
+    def _is_opening(self) -> bool:
+        """Whether a group is gathering for its first attempt."""
+        return self.stage is Stage.GATHERING and self._tier is None
+
+    def _give_up(self, number: int, detail: str) -> None:
+        """Let nobody be renewed: without an attempt there is no verdict, and no budget that ends.
+
+        Left to itself, Ray would for ever start a worker that dies at each start.
+        """
+        self._close(f"worker {number} died before an attempt began{detail and f': {detail}'}")
 
     def _enter(self, member: Member) -> WorkerGroup | None:
         """Return the group of a member, opened if it is new; None if it is a thing of the past."""
@@ -265,6 +291,17 @@ class RollCall:
         self.stage, self._is_overdue = Stage.BREAKING, False
         # Beyond the time a stuck process has until it is ended: then it counts as dead by itself.
         self._deadline_s = t_s + 2 * self._config.gather_s
+
+    def _is_renewed(self, group: WorkerGroup, situation: Situation) -> bool:
+        """Whether a restart of all needs no new job: Ray makes one of what it finds dead.
+
+        The second restart in a row without progress is the supervisor's, which waits between them.
+        """
+        if self._renewal is Renewal.NOTHING or group.was_in_vain(Tier.RESTART):
+            return False
+        if situation.is_node_lost or situation.has_stuck or not group.has_deaths():
+            return False
+        return self._renewal is Renewal.ALL or situation.survivors == 0
 
     def _close(self, reason: str) -> None:
         self.stage, self.reason, self._deadline_s = Stage.CLOSED, reason, None

@@ -29,6 +29,14 @@ class Tier(StrEnum):
     RESTART = "restart"
 
 
+class Renewal(StrEnum):
+    """What Ray starts anew within its job after a death; of nothing, a new job has to be made."""
+
+    NOTHING = "nothing"
+    ALL = "all"
+    SINGLE = "single"
+
+
 class RecoveryConfig(Config):
     """Which tiers of a restart may be used, and how long each may take."""
 

@@ -72,9 +72,23 @@ class WorkerGroup:
             failed=tuple(t for t, times in self._vain_tries.items() if times >= _TRIES),
         )
 
+    def has_deaths(self) -> bool:
+        """Whether a rank of the attempt is dead."""
+        return any(m in self.lost for m in self.ranks)
+
+    def was_in_vain(self, tier: Tier) -> bool:
+        """Whether a tier came to nothing since the run last made progress."""
+        return self._vain_tries[tier] > 0
+
+    def dismiss(self) -> None:
+        """Have everybody who is here leave for good."""
+        self.gone.update(self.here)
+        self.here.clear()
+
     def strike_off(self) -> None:
-        """Take their ranks from the dead."""
-        self.ranks = {m: rank for m, rank in self.ranks.items() if m not in self.lost}
+        """Take their ranks from those who are dead or gone."""
+        away = self.lost.keys() | self.gone
+        self.ranks = {m: rank for m, rank in self.ranks.items() if m not in away}
 
     def seat(self) -> None:
         """Give the free ranks to the members that are here, in the order of Ray's numbers."""

@@ -24,7 +24,7 @@ from runner.worker import Seat, Worker
 from tests.e2e.gloo_pair import digest, spec
 from watchdog.config import WatchdogConfig
 from watchdog.host import WatchdogHost
-from watchdog.tiers import RecoveryConfig
+from watchdog.tiers import RecoveryConfig, Renewal
 
 _KEY = b"crew"
 
@@ -59,7 +59,7 @@ class Front:
 
     def open(self, folder: Path, recovery: RecoveryConfig, **facts: Any) -> Scenario:
         folder.mkdir()
-        host = WatchdogHost(str(folder), WatchdogConfig(port=0), recovery, is_replaceable=True)
+        host = WatchdogHost(str(folder), WatchdogConfig(port=0), recovery, renewal=Renewal.SINGLE)
         self.hosts[str(folder)] = host
         return Scenario(str(folder), self.port, **facts)
 

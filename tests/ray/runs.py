@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -87,30 +87,38 @@ class Submitted:
 
     def wait_for_step(self, step: int, timeout_s: float = 90.0) -> None:
         """Return once the trace has a report of `step` or later."""
-        trace = self.folder / "trace.jsonl"
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the run ended early:\n{self.process.communicate()[0]}")
-            if trace.exists() and any(
-                line.get("kind") == "step" and line["step"] >= step for line in whole_lines(trace)
-            ):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"step {step} did not come in {timeout_s} s")
+        self._wait_for_line(
+            "trace.jsonl",
+            lambda line: line["kind"] == "step" and line["step"] >= step,
+            f"step {step}",
+            timeout_s,
+        )
 
     def wait_for_attempt(self, attempt: int, timeout_s: float = 90.0) -> dict[str, Any]:
         """Return the ledger's line of the start of `attempt`, once it has started."""
-        ledger = self.folder / "ledger.jsonl"
+        return self._wait_for_line(
+            "ledger.jsonl",
+            lambda line: line["kind"] == "attempt_started" and line["attempt"] >= attempt,
+            f"attempt {attempt}",
+            timeout_s,
+        )
+
+    def wait_for_record(self, kind: str, timeout_s: float = 90.0) -> None:
+        """Return once the trace has a record of a kind."""
+        self._wait_for_line("trace.jsonl", lambda line: line["kind"] == kind, kind, timeout_s)
+
+    def _wait_for_line(
+        self, file: str, is_meant: Callable[[dict[str, Any]], bool], what: str, timeout_s: float
+    ) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            for line in whole_lines(ledger):
-                if line["kind"] == "attempt_started" and line["attempt"] >= attempt:
+            for line in whole_lines(self.folder / file):
+                if is_meant(line):
                     return line
             if self.process.poll() is not None:
                 raise AssertionError(f"the run ended early:\n{self.process.communicate()[0]}")
-            time.sleep(0.1)
-        raise AssertionError(f"attempt {attempt} did not start in {timeout_s} s")
+            time.sleep(0.05)
+        raise AssertionError(f"{what} did not come in {timeout_s} s")
 
     def close(self) -> None:
         """Kill what is left of the run's driver; its Ray ends with it."""

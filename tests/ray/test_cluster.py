@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.ray.heads import Head, head
-from tests.ray.runs import PYTHON, Finished, Submitted, whole_lines
+from tests.ray.runs import PYTHON, Finished, Submitted
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -52,19 +52,16 @@ def test_the_watchdog_survives_its_driver_and_the_run_is_resumed(
 
 
 def test_a_run_that_waits_for_room_obeys_a_stop(tmp_path: Path, cluster: Head) -> None:
-    options = (*SETTINGS, "--workers", "64")
+    options = (*SETTINGS, "--workers", "16")
     run = Submitted(tmp_path / "runs", "queued", *options, environment=cluster.environment)
-    deadline = time.monotonic() + 90
-    while not any(
-        line["kind"] == "room_awaited" for line in whole_lines(run.folder / "trace.jsonl")
-    ):
-        assert time.monotonic() < deadline, "nothing was told of the wait"
-        time.sleep(0.1)
-    run.interrupt()
-    finished = run.finish()
+    try:
+        run.wait_for_record("room_awaited")
+        run.interrupt()
+        finished = run.finish()
+    finally:
+        run.close()
     assert finished.code == 130, finished.output
     assert (finished.result["state"], finished.result["step"]) == ("stopped", 0)
-    assert "waiting for room: 3 of at least 64 workers fit" in finished.output
     assert finished.ledger("incident_opened") == [], "a queue is no failure"
 
 

@@ -10,7 +10,7 @@ from watchdog.history import RunHistory
 from watchdog.muster import Answer, Arrival, Failure, Member, Word
 from watchdog.records import Action, AttemptEnded, Cause, Outcome, Verdict
 from watchdog.roll_call import RollCall, Stage
-from watchdog.tiers import RecoveryConfig, Tier
+from watchdog.tiers import RecoveryConfig, Renewal, Tier
 
 RESTART = Verdict(
     verdict_id=1,
@@ -30,8 +30,10 @@ ECHO = Failure(outcome=Outcome.EXCEPTION, step=9, error="Connection closed", is_
 class Rig:
     """A roll call with members by number, and what the registrar would do for it."""
 
-    def __init__(self, config: RecoveryConfig | None = None, *, is_replaceable: bool = True):
-        self.roll = RollCall(config or RecoveryConfig(), is_replaceable=is_replaceable)
+    def __init__(
+        self, config: RecoveryConfig | None = None, *, renewal: Renewal = Renewal.SINGLE
+    ) -> None:
+        self.roll = RollCall(config or RecoveryConfig(), renewal=renewal)
         self.attempt = -1
         self.now = 0.0
         self.verdict = RESTART
@@ -118,7 +120,7 @@ def test_a_death_is_replaced_and_the_survivor_keeps_its_rank() -> None:
     rig.start_pair()
     rig.die(rig.member(0))
     assert rig.come(rig.member(1), 0, 1, ECHO).word is Word.WAIT
-    assert rig.roll.may_replace(0) is True
+    assert rig.roll.may_renew(0) is True
     answer = rig.come(rig.member(0, "b"))
     assert (rank_of(answer), tier_of(answer)) == (0, Tier.REPLACE)
     assert rank_of(rig.come(rig.member(1), 0, 1, ECHO)) == 1
@@ -126,17 +128,17 @@ def test_a_death_is_replaced_and_the_survivor_keeps_its_rank() -> None:
 
 
 def test_ray_may_not_replace_before_the_verdict_nor_when_all_are_restarted() -> None:
-    rig = Rig(RecoveryConfig(replace=False))
+    rig = Rig(renewal=Renewal.NOTHING)
     rig.start_pair()
     rig.die(rig.member(0))
-    assert rig.roll.may_replace(0) is False
+    assert rig.roll.may_renew(0) is False
     rig = Rig()
     rig.start_pair()
     rig.die(rig.member(0))
-    assert rig.roll.may_replace(0) is None, "rank 1 has not come yet"
+    assert rig.roll.may_renew(0) is None, "rank 1 has not come yet"
     rig.verdict = dataclasses.replace(RESTART, action=Action.HALT)
     rig.come(rig.member(1), 0, 1, ECHO)
-    assert rig.roll.may_replace(0) is False
+    assert rig.roll.may_renew(0) is False
 
 
 def test_a_spare_takes_the_dead_rank_and_the_replacement_is_the_next_spare() -> None:
@@ -149,7 +151,7 @@ def test_a_spare_takes_the_dead_rank_and_the_replacement_is_the_next_spare() -> 
     rig.come(rig.member(1), 0, 1, ECHO)
     answer = rig.come(spare)
     assert (rank_of(answer), tier_of(answer)) == (0, Tier.SPARE)
-    assert rig.roll.may_replace(0) is True
+    assert rig.roll.may_renew(0) is True
     newcomer = rig.member(0, "b")
     assert rig.come(newcomer).is_spare
     rig.die(rig.member(1))
@@ -190,13 +192,11 @@ def test_a_survivor_that_dies_while_a_replacement_is_awaited_is_replaced_too() -
     assert rig.come(rig.member(1, "b")).word is Word.GO
 
 
-def test_all_dead_is_a_restart_of_all() -> None:
-    rig = Rig()
+def test_all_dead_is_a_restart_of_all_by_a_new_job_where_ray_renews_nothing() -> None:
+    rig = Rig(renewal=Renewal.NOTHING)
     rig.start_pair()
-    rig.die(rig.member(0))
-    rig.die(rig.member(1))
-    assert rig.roll.stage is Stage.CLOSED
-    assert rig.come(rig.member(0, "b")).word is Word.LEAVE
+    all_dead(rig)
+    assert rig.roll.may_renew(0) is not True
     rig.come(rig.member(0, group=1))
     answer = rig.come(rig.member(1, group=1))
     assert tier_of(answer) is Tier.RESTART
@@ -232,7 +232,7 @@ def test_a_replacement_that_does_not_come_in_time_is_a_restart_of_all() -> None:
     assert answer.word is Word.LEAVE
     assert "only 1 of 2 workers" in answer.reason
     assert "recovery.replace_s=60" in answer.reason
-    assert rig.roll.may_replace(0) is False
+    assert rig.roll.may_renew(0) is False
 
 
 def test_a_rank_that_is_stuck_beyond_reach_is_a_restart_of_all() -> None:
@@ -343,7 +343,7 @@ def test_a_rank_the_restarted_watchdog_never_heard_of_is_waited_for_and_then_cou
 
 
 def test_an_elastic_group_that_ray_resized_is_taken_over_at_its_new_size() -> None:
-    rig = Rig(is_replaceable=False)
+    rig = Rig(renewal=Renewal.NOTHING)
     rig.start_pair()
     rig.die(rig.member(0))
     rig.die(rig.member(1))
@@ -362,3 +362,73 @@ def test_a_death_told_by_the_line_and_by_ray_is_one_death(told_twice: bool) -> N
         rig.roll.lost_number(0, 0, rig.now, "exit code 137", is_node_lost=False)
     rig.come(rig.member(1), 0, 1, ECHO)
     assert len(rig.ends) == 1
+
+
+def all_dead(rig: Rig, life: str = "a") -> None:
+    rig.die(rig.member(0, life))
+    rig.die(rig.member(1, life))
+
+
+@pytest.mark.parametrize("renewal", [Renewal.SINGLE, Renewal.ALL])
+def test_where_nobody_lives_ray_starts_all_anew_in_the_same_job(renewal: Renewal) -> None:
+    rig = Rig(renewal=renewal)
+    rig.start_pair()
+    all_dead(rig)
+    assert rig.roll.may_renew(0) is True
+    rig.come(rig.member(0, "b"))
+    answer = rig.come(rig.member(1, "b"))
+    assert (rank_of(answer), tier_of(answer)) == (1, Tier.RESTART)
+    assert rig.roll.stage is Stage.TRAINING
+
+
+def test_where_ray_renews_all_or_none_the_survivors_leave_and_everybody_comes_anew() -> None:
+    rig = Rig(renewal=Renewal.ALL)
+    rig.start_pair()
+    rig.die(rig.member(0))
+    assert rig.roll.may_renew(0) is None, "rank 1 has not come yet"
+    answer = rig.come(rig.member(1), 0, 1, ECHO)
+    assert answer.word is Word.LEAVE
+    assert "all workers are restarted" in answer.reason
+    assert rig.roll.may_renew(0) is True
+    rig.come(rig.member(1, "b"))
+    assert rig.come(rig.member(1), 0, 1, ECHO).word is Word.LEAVE, "not even when it asks again"
+    answer = rig.come(rig.member(0, "b"))
+    assert (rank_of(answer), tier_of(answer)) == (0, Tier.RESTART)
+    rig.roll.left("0.1a")
+    assert rig.roll.stage is Stage.TRAINING, "who left before has no part in this attempt"
+
+
+def test_a_second_restart_without_progress_is_left_to_the_supervisor_who_waits() -> None:
+    rig = Rig(renewal=Renewal.ALL)
+    rig.start_pair()
+    rig.roll.end = lambda t_s, newest_step: RollCall.end(rig.roll, t_s, 9)  # type: ignore[method-assign]
+    all_dead(rig)
+    rig.come(rig.member(0, "b"))
+    rig.come(rig.member(1, "b"))
+    all_dead(rig, "b")
+    assert rig.roll.may_renew(0) is False
+
+
+@pytest.mark.parametrize("renewal", [Renewal.SINGLE, Renewal.ALL])
+def test_a_lost_node_needs_a_new_job(renewal: Renewal) -> None:
+    rig = Rig(renewal=renewal)
+    rig.start_pair()
+    for number in (0, 1):
+        rig.roll.lost_number(0, number, 0.0, "its node died", is_node_lost=True)
+    rig.settle()
+    assert rig.roll.may_renew(0) is False
+
+
+@pytest.mark.parametrize("has_come", [False, True])
+def test_a_worker_that_dies_before_an_attempt_began_is_not_started_anew_for_ever(
+    has_come: bool,
+) -> None:
+    rig = Rig()
+    rig.come(rig.member(0))
+    if has_come:
+        rig.roll.enrolled(rig.member(1), -1, -1)
+    rig.roll.lost_number(0, 1, 0.0, "exit code 70", is_node_lost=False)
+    assert rig.roll.may_renew(0) is False
+    answer = rig.come(rig.member(0))
+    assert answer.word is Word.LEAVE
+    assert answer.reason == "worker 1 died before an attempt began: exit code 70"
