@@ -53,9 +53,9 @@ class Course:
         """Return the rate that the job's own schedule wants at this step."""
         return scheduled_lr(self.step, self._train, self.validations.rate_scale)
 
-    def lr(self) -> float:
-        """Return the rate to use at this step."""
-        return self._lr_control.lr(self.step, self.scheduled_lr())
+    def lr(self, scheduled: float) -> float:
+        """Return the rate to use at this step, given the one that the schedule wants."""
+        return self._lr_control.lr(self.step, scheduled)
 
     def info(self) -> StateInfo:
         """Return what a checkpoint of this moment has to know."""

@@ -140,6 +140,8 @@ class DrillRunner:
                 pass  # it lasts: the step, the batch or the checkpoint asks for it
 
     def _active(self, name: str) -> list[Fault]:
+        if not self._until:
+            return []
         return [
             fault
             for key, fault in self._faults
@@ -156,9 +158,9 @@ class DrillRunner:
 
     def distort_batch(self, batch: RankBatch) -> RankBatch:
         """Return the batch as its broken samples leave it: NaN in all its numbers."""
-        rows = [row for row, o in enumerate(batch.ordinals) if o in self._broken]
-        if not rows:
+        if self._broken.isdisjoint(batch.ordinals):
             return batch
+        rows = [row for row, o in enumerate(batch.ordinals) if o in self._broken]
         parts, first = [], 0
         for data, count in batch.parts:
             mine = [row - first for row in rows if first <= row < first + count]
@@ -177,6 +179,8 @@ class DrillRunner:
 
     def drag(self) -> None:
         """Take `factor` times as long as this rank took for its last step, under `slow`."""
+        if not self._faults:
+            return
         now = time.perf_counter()
         own_s = 0.0 if self._stepped is None else now - self._stepped
         for fault in self._active("slow"):

@@ -10,6 +10,7 @@ Runs in: worker.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,9 @@ import torch
 from runner.shards import whole
 
 _log = logging.getLogger(__name__)
+
+
+_FLAGS = {is_set: torch.tensor(is_set) for is_set in (False, True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Reflex:
         is_on_gpu = any(p.is_cuda for p in self._parameters)
         is_fused = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
         self._skips_on_device = is_fused and (is_on_gpu if is_on_device is None else is_on_device)
+        self._is_on_host = not is_on_gpu and not self._skips_on_device
         if is_on_gpu and not is_fused:
             _log.warning(
                 "%s cannot skip a bad step on the GPU, so each step waits for the host; "
@@ -69,10 +74,20 @@ class Reflex:
             return self._scaled_step(self._scaler)
         # Of gradients that are shared out the norm is that of all parts, and all ranks have it.
         norm = whole(torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_norm))
+        if self._is_on_host:
+            return self._host_step(norm)
         finite = torch.isfinite(norm)
         fits = self._fits(norm, finite)
         self._apply(fits)
         return StepOutcome(norm, fits, finite)
+
+    def _host_step(self, norm: torch.Tensor) -> StepOutcome:
+        """Decide by the number itself, which is at hand; kernels would cost ten times that."""
+        is_finite = math.isfinite(float(norm))
+        fits = is_finite and (self._skip_norm is None or bool(norm <= self._skip_norm))
+        if fits:
+            self._optimizer.step()
+        return StepOutcome(norm, _FLAGS[fits], _FLAGS[is_finite])
 
     def _fits(self, norm: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
         return finite if self._skip_norm is None else finite & (norm <= self._skip_norm)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+
+import torch
 
 from runner.batches import RankBatch
 from runner.course import Course
 from runner.recovery import RestorePoint
+from runner.reflex import StepOutcome
 from runner.telemetry import Telemetry
 from watchdog.records import (
     AttemptStarted,
@@ -60,11 +63,20 @@ class Reporter:
         self._step_started = time.perf_counter()
 
     def step(
-        self, batch: RankBatch, loss: Any, lr: float, outcome: Any, *, data_s: float, own_s: float
+        self,
+        batch: RankBatch,
+        loss: torch.Tensor,
+        outcome: StepOutcome,
+        *,
+        lr: float,
+        scheduled_lr: float,
+        data_s: float,
+        own_s: float,
     ) -> None:
-        """Report the step just taken; its tensors are read later."""
+        """Report the step just taken; its tensors are read, and its record made, later."""
         course, now = self._course, time.perf_counter()
-        report = StepReport(
+        report = partial(
+            StepReport,
             t_s=time.time(),
             attempt=course.attempt,
             generation=course.generation,
@@ -72,7 +84,7 @@ class Reporter:
             step=course.step,
             epoch=course.epoch,
             lr=lr,
-            scheduled_lr=course.scheduled_lr(),
+            scheduled_lr=scheduled_lr,
             step_s=now - self._step_started,
             data_s=data_s,
             own_s=own_s,
@@ -80,7 +92,7 @@ class Reporter:
             sample_ids=batch.ordinals,
         )
         self._step_started = now
-        self._telemetry.step(report, loss, outcome.grad_norm, outcome.is_applied, outcome.is_finite)
+        self._telemetry.step(report, loss, outcome)
 
     def evaluation(self, metrics: Mapping[str, float], metric: str, seconds: float) -> None:
         """Tell of a validation."""

@@ -263,14 +263,21 @@ class Session:
         course = self._course
         course.step += 1
         course.position = self._batch.position
-        lr = course.lr() * self._drills.lr_factor()
+        scheduled = course.scheduled_lr()
+        lr = course.lr(scheduled) * self._drills.lr_factor()
         self._learner.set_lr(lr)
         self._vault.fence()
         outcome = self._learner.step(course.step)
         has_rung = self._bell.listen()
         reported = self._drills.distort_report(loss)
         self._reporter.step(
-            self._batch, reported, lr, outcome, data_s=self._data_s, own_s=self._own_s
+            self._batch,
+            reported,
+            outcome,
+            lr=lr,
+            scheduled_lr=scheduled,
+            data_s=self._data_s,
+            own_s=self._own_s,
         )
         checkpoints = self.spec.checkpoints
         is_durable_due = course.step % checkpoints.every_steps == 0

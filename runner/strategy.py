@@ -98,7 +98,7 @@ class Replicated:
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
-        self._model: nn.Module | None = None
+        self._ddp: DistributedDataParallel | None = None
 
     def shard(self, model: nn.Module) -> bool:
         """Do nothing: every rank holds all of it."""
@@ -108,22 +108,21 @@ class Replicated:
         """Put the doorbell beside the model, and DDP around both."""
         place = self._placement
         self._ringing = RingingModel(model, place.device)
-        wrapped: nn.Module = self._ringing
-        if place.world_size > 1:
-            ids = [place.device.index or 0] if place.device.type == "cuda" else None
-            wrapped = DistributedDataParallel(
-                self._ringing, device_ids=ids, gradient_as_bucket_view=True
-            )
-        self._model = wrapped
-        return wrapped
+        if place.world_size == 1:
+            return self._ringing
+        ids = [place.device.index or 0] if place.device.type == "cuda" else None
+        self._ddp = DistributedDataParallel(
+            self._ringing, device_ids=ids, gradient_as_bucket_view=True
+        )
+        return self._ddp
 
     def unwrap(self) -> None:
         """Take the hooks of a DDP that is kept for a while off the parameters.
 
         It may be waiting for the gradients of a pass that broke, and would take those of the next.
         """
-        if isinstance(self._model, DistributedDataParallel):
-            self._model._remove_autograd_hooks()  # type: ignore[no-untyped-call]
+        if self._ddp is not None:
+            self._ddp._remove_autograd_hooks()  # type: ignore[no-untyped-call]
 
     def bell(self, vault: Vault) -> Bell:
         """Return the bell that rides on the gradients."""
@@ -141,10 +140,10 @@ class Replicated:
     def begin_part(self, *, is_last: bool) -> None:
         """Keep the gradients of all but the last micro-batch to this rank.
 
-        DDP looks at its switch in the forward pass.
+        DDP looks at its switch in the forward pass. Setting an attribute of a module is not free.
         """
-        if isinstance(self._model, DistributedDataParallel):
-            self._model.require_backward_grad_sync = is_last
+        if self._ddp is not None and self._ddp.require_backward_grad_sync is not is_last:
+            self._ddp.require_backward_grad_sync = is_last
 
     def validating(self) -> contextlib.AbstractContextManager[object]:
         """Return a context that does nothing."""

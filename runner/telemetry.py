@@ -15,11 +15,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from runner.channel import Channel, ChannelDown
+from runner.reflex import StepOutcome
 from watchdog.records import Order, OrderKind, Record, StepReport
 
 _log = logging.getLogger(__name__)
@@ -36,9 +37,12 @@ _ROOM = 8192
 
 @dataclass(slots=True)
 class _Pending:
-    """A report whose numbers may still be on their way: loss, gradient norm, applied, finite."""
+    """A report whose numbers may still be on their way: loss, gradient norm, applied, finite.
 
-    report: StepReport
+    `report` makes the record once they are there: in the thread that waits for them.
+    """
+
+    report: Callable[..., StepReport]
     values: torch.Tensor | tuple[torch.Tensor, ...]
     copied: torch.cuda.Event | None
 
@@ -78,15 +82,16 @@ class Telemetry:
 
     def step(
         self,
-        report: StepReport,
+        report: Callable[..., StepReport],
         loss: torch.Tensor,
-        grad_norm: torch.Tensor,
-        is_applied: torch.Tensor,
-        is_finite: torch.Tensor,
+        outcome: StepOutcome,
     ) -> None:
-        """Queue a step's report; its tensors are read later, when they are ready."""
+        """Queue a step's report; its tensors are read later, when they are ready.
+
+        `report` is called then, with what they say.
+        """
         values: torch.Tensor | tuple[torch.Tensor, ...]
-        scalars = (loss.detach(), grad_norm, is_applied, is_finite)
+        scalars = (loss.detach(), outcome.grad_norm, outcome.is_applied, outcome.is_finite)
         if self._device.type == "cuda":
             row = torch.stack([s.reshape(()).float() for s in scalars])
             values = torch.empty(4, pin_memory=True)
@@ -96,7 +101,7 @@ class Telemetry:
             self._queue(_Pending(report, values, copied))
             return
         self._queue(_Pending(report, scalars, None))
-        if not is_finite:
+        if not outcome.is_finite:
             self._next_send = 0.0
             self._wake.set()
 
@@ -212,10 +217,6 @@ def _order_id(order: Order) -> int:
 
 def _complete(pending: _Pending) -> StepReport:
     loss, norm, applied, finite = (float(v) for v in pending.values)
-    return replace(
-        pending.report,
-        loss=loss,
-        grad_norm=norm,
-        is_applied=bool(applied),
-        is_finite=bool(finite),
+    return pending.report(
+        loss=loss, grad_norm=norm, is_applied=bool(applied), is_finite=bool(finite)
     )

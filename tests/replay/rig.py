@@ -126,7 +126,10 @@ def lines_of(conclusions: Sequence[Conclusion], kind: str) -> list[dict[str, Any
 
 @dataclass
 class Rig:
-    """Plays the acting half against a core until `last_step`, or a halt."""
+    """Plays the acting half against a core until `last_step`, or a halt.
+
+    That is the beginning of a long run, unless `max_steps` says that it is less.
+    """
 
     loss_at: LossAt
     last_step: int
@@ -134,6 +137,7 @@ class Rig:
     dies_at: frozenset[tuple[int, int]] = frozenset()
     world_size: int = 2
     lr: float = 1e-3
+    max_steps: int = 10_000
     memory_every: int = 8
     durable_every: int = 20
     is_node_lost: bool = False
@@ -159,7 +163,7 @@ class Rig:
 
     def play(self) -> Rig:
         """Play the run."""
-        self.tell(RunStarted(t_s=0.0, run_id="run-1", job="toy", max_steps=self.last_step))
+        self.tell(RunStarted(t_s=0.0, run_id="run-1", job="toy", max_steps=self.max_steps))
         self._start(0, None, 1.0)
         while self.step < self.last_step:
             if (self.attempt, self.step + 1) in self.dies_at:

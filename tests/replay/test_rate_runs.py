@@ -47,15 +47,14 @@ def test_in_a_short_run_a_rate_comes_back_after_a_share_of_its_steps(
     max_steps: int, ratio: float, lifted_at: int
 ) -> None:
     policy = {"lift_after_steps": 30, "lift_after_ratio": ratio}
-    run = Rig(burst_at_45, max_steps, config=only("nonfinite", policy=policy)).play()
+    config = only("nonfinite", policy=policy)
+    run = Rig(burst_at_45, max_steps, config=config, max_steps=max_steps).play()
     assert adjustments(run) == [(lifted_at, 1.0)]
     assert f"policy.lift_after_ratio={ratio}" in run.verdicts[-1].reason
 
 
 def test_a_lift_goes_up_by_doubling() -> None:
-    config = only(
-        "nonfinite", policy={"lift_after_steps": 30, "lift_after_ratio": 1.0, "lr_factor": 0.25}
-    )
+    config = only("nonfinite", policy={"lift_after_steps": 30, "lr_factor": 0.25})
     run = Rig(burst_at_45, 140, config=config).play()
     assert [scale for _, scale in adjustments(run)] == [0.5, 1.0]
 
