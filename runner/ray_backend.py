@@ -30,6 +30,7 @@ from runner.replica_groups import (
     TESTED_RAY,
     GroupConfig,
     Turnstile,
+    WorkersGone,
     failure_config,
     trainer_class,
 )
@@ -265,6 +266,10 @@ def _fit(trainer: DataParallelTrainer) -> AttemptResult:
     except ray.train.WorkerGroupError as error:
         return _worker_failure(error)
     except ray.train.TrainingFailedError as error:  # Ray Train's own controller gave up
+        gone = getattr(error, "controller_failure", None)
+        if isinstance(gone, WorkersGone):
+            text, is_node_lost = gone.message, gone.is_node_lost
+            return AttemptResult(Outcome.WORKER_DIED, error=text, is_node_lost=is_node_lost)
         return AttemptResult(Outcome.EXCEPTION, error=str(error).strip())
     except ray.exceptions.RayError as error:  # its controller is dead
         return AttemptResult(Outcome.WORKER_DIED, error=first_line(error))

@@ -28,7 +28,7 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from runner.worker_deaths import death_of, first_line
+from runner.worker_deaths import Death, death_of, first_line
 from watchdog.actor import NAMESPACE
 from watchdog.tiers import Renewal
 
@@ -89,6 +89,15 @@ def failure_config(renewal: Renewal) -> FailureConfig:
     )
 
 
+class WorkersGone(RuntimeError):
+    """Workers died and nobody is wanted in their place; raised in Ray's controller."""
+
+    def __init__(self, message: str, is_node_lost: bool) -> None:
+        super().__init__(message, is_node_lost)  # what an exception is pickled by
+        self.message = message
+        self.is_node_lost = is_node_lost
+
+
 class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has no types
     """Tells the roll call of deaths that Ray found; stops Ray when nothing is to be renewed."""
 
@@ -97,7 +106,11 @@ class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has n
         self._group = group
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
-        """Let Ray go on to start the failed workers anew, or end its job by raising."""
+        """Let Ray go on to start the failed workers anew, or end its job.
+
+        Raises:
+            WorkersGone: the roll call wants nobody in their place.
+        """
         errors = dict(worker_group_status.errors)
         if not errors:
             return
@@ -110,16 +123,24 @@ class Turnstile(WorkerGroupCallback):  # type: ignore[misc]  # Ray's class has n
                 _log.warning("the watchdog does not answer: %s", error)
             time.sleep(0 if allowed is not None else _ASK_AGAIN_S)
         if not allowed:
-            failed = ", ".join(f"{number} ({first_line(e)})" for number, e in errors.items())
-            raise RuntimeError(f"workers {failed}: the roll call wants no other in their place")
+            deaths = {number: _as_death(error) for number, error in errors.items()}
+            raise WorkersGone(
+                "; ".join(f"worker {n} died: {death.detail}" for n, death in deaths.items()),
+                any(death.is_node_lost for death in deaths.values()),
+            )
 
     def _ask(self, errors: dict[int, BaseException]) -> bool | None:
         watchdog = ray.get_actor(self._watchdog, namespace=NAMESPACE)
         for number, error in errors.items():
-            death = death_of(error)
-            detail = first_line(error) if death is None else death.detail
-            lost_node = death is not None and death.is_node_lost
-            told = watchdog.worker_died.remote(self._group, number, detail, lost_node)
+            death = _as_death(error)
+            told = watchdog.worker_died.remote(
+                self._group, number, death.detail, death.is_node_lost
+            )
             ray.get(told, timeout=5.0)
         answer: bool | None = ray.get(watchdog.may_renew.remote(self._group), timeout=5.0)
         return answer
+
+
+def _as_death(error: BaseException) -> Death:
+    """Return how a worker ended; Ray counts one that raised among the dead."""
+    return death_of(error) or Death(first_line(error), is_node_lost=False)

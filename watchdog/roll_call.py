@@ -23,6 +23,10 @@ from watchdog.records import Action, AttemptEnded, Outcome, Verdict
 from watchdog.tiers import RecoveryConfig, Renewal, Situation, Tier, choose_tier
 from watchdog.worker_group import Loss, WorkerGroup
 
+#: Chosen: workers enroll within a second of their start, and of the watchdog's; after so long (s) a
+#: group of which only deaths are known has nobody else.
+_ENROLLED_S = 10.0
+
 
 class Stage(StrEnum):
     """Where a worker group is between two attempts."""
@@ -46,6 +50,8 @@ class RollCall:
         self._tier: Tier | None = None
         self._is_overdue = False
         self._result: Any = None
+        self._unknown: tuple[int, float] | None = None
+        self._stillborn: int | None = None
         self.stage = Stage.GATHERING
         self.attempt = -1
         self.reason = ""
@@ -103,6 +109,8 @@ class RollCall:
         self, group: int, number: int, t_s: float, detail: str, *, is_node_lost: bool
     ) -> None:
         """Strike off the member with Ray's `number`: Ray says that its process is dead."""
+        if self._group is None:
+            self._unknown = self._unknown or (group, t_s)
         if self._group is None or self._group.number != group:
             return
         alive = self._group.alive_with(number)
@@ -136,6 +144,8 @@ class RollCall:
 
     def tick(self, t_s: float) -> None:
         """Take the time in: what took too long goes to the next tier."""
+        if self._unknown is not None and t_s >= self._unknown[1] + _ENROLLED_S:
+            self._stillborn, self._unknown = self._unknown[0], None
         group = self._group
         if group is None or self._deadline_s is None or t_s < self._deadline_s:
             return
@@ -239,8 +249,10 @@ class RollCall:
 
         None while that is not decided yet.
         """
-        if self._group is None or self._group.number != group:
-            return None if self._group is None else False
+        if self._group is None:
+            return False if self._stillborn == group else None
+        if self._group.number != group:
+            return False
         if self.stage is Stage.CLOSED or self._renewal is Renewal.NOTHING:
             return False
         if any(loss.is_node_lost for loss in self._group.lost.values()):
@@ -275,6 +287,7 @@ class RollCall:
             return None
         if group is None or member.group > group.number:
             group = self._group = WorkerGroup(member.group, member.world_size)
+            self._unknown = None
             self._assignments = {}
             self.stage, self._deadline_s, self._tier, self.reason = Stage.GATHERING, None, None, ""
         group.members.setdefault(member.member_id, member)

@@ -432,3 +432,15 @@ def test_a_worker_that_dies_before_an_attempt_began_is_not_started_anew_for_ever
     answer = rig.come(rig.member(0))
     assert answer.word is Word.LEAVE
     assert answer.reason == "worker 1 died before an attempt began: exit code 70"
+
+
+def test_a_group_of_which_only_deaths_are_heard_is_given_up_after_a_while() -> None:
+    rig = Rig()
+    rig.roll.lost_number(0, 0, 5.0, "exit code 7", is_node_lost=False)
+    rig.roll.lost_number(0, 0, 14.0, "exit code 7", is_node_lost=False)
+    rig.roll.tick(14.9)
+    assert rig.roll.may_renew(0) is None, "the watchdog may just have been restarted"
+    rig.roll.tick(15.0)
+    assert rig.roll.may_renew(0) is False
+    rig.start_pair()
+    assert rig.roll.may_renew(0) is True, "who comes after all is known"
