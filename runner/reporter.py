@@ -92,7 +92,7 @@ class Reporter:
             sample_ids=batch.ordinals,
         )
         self._step_started = now
-        self._telemetry.step(report, loss, outcome)
+        self._telemetry.step(report, loss, outcome.grad_norm, outcome.is_applied, outcome.is_finite)
 
     def evaluation(self, metrics: Mapping[str, float], metric: str, seconds: float) -> None:
         """Tell of a validation."""

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import torch
 
 from runner.channel import Channel, ChannelDown
-from runner.reflex import StepOutcome
 from watchdog.records import Order, OrderKind, Record, StepReport
 
 _log = logging.getLogger(__name__)
@@ -84,14 +83,16 @@ class Telemetry:
         self,
         report: Callable[..., StepReport],
         loss: torch.Tensor,
-        outcome: StepOutcome,
+        grad_norm: torch.Tensor,
+        is_applied: torch.Tensor,
+        is_finite: torch.Tensor,
     ) -> None:
         """Queue a step's report; its tensors are read later, when they are ready.
 
         `report` is called then, with what they say.
         """
         values: torch.Tensor | tuple[torch.Tensor, ...]
-        scalars = (loss.detach(), outcome.grad_norm, outcome.is_applied, outcome.is_finite)
+        scalars = (loss.detach(), grad_norm, is_applied, is_finite)
         if self._device.type == "cuda":
             row = torch.stack([s.reshape(()).float() for s in scalars])
             values = torch.empty(4, pin_memory=True)
@@ -101,7 +102,7 @@ class Telemetry:
             self._queue(_Pending(report, values, copied))
             return
         self._queue(_Pending(report, scalars, None))
-        if not outcome.is_finite:
+        if not is_finite:
             self._next_send = 0.0
             self._wake.set()
 
