@@ -55,15 +55,15 @@ def await_room(
 
     `note_room` is told at each look whether they fit.
 
-    Meanwhile the cluster is asked for the greatest. Without room after `patience_s`, or when the
-    run is to stop: the reason.
+    While the greatest does not fit, the cluster is asked for it. Without room after `patience_s`,
+    or when the run is to stop: the reason.
     """
     started_s = time.monotonic()
     is_said = False
     while True:
-        if request is not None:
-            request.ask_for(bounds[1])
         free = choose_size(bounds, free_room(worker))
+        if request is not None and (free.workers or 0) < bounds[1]:
+            request.ask_for(bounds[1])
         hoped = choose_size(bounds, whole_room(worker))
         waited_s = time.monotonic() - started_s
         note_room(free.workers is not None)
