@@ -129,11 +129,10 @@ class RayBackend:
         It keeps its number of workers. Of an elastic range it takes what fits; when more would fit
         it is stopped with a checkpoint, and the next group is larger.
         """
-        use_gpu = self._uses_gpu()
         low, high = worker_bounds(self._job.spec.workers)
         spares = self._job.spec.recovery.spares if self._renewal is Renewal.SINGLE else 0
         resources = {"CPU": self._job.spec.cpus_per_worker}
-        if use_gpu:
+        if self._uses_gpu():
             resources["GPU"] = 1
         watch: RoomWatch | None = None
         waiting = Waiting(remote_watchdog(self._actor).exchange)
@@ -149,10 +148,22 @@ class RayBackend:
         if low < high:
             request_stop = remote_watchdog(self._actor).request_stop
             watch = RoomWatch((low, high), resources, workers, request_stop, self._request)
-        turnstiles = [Turnstile(self._watchdog, group)]
-        if self._renewal is Renewal.NOTHING:
-            turnstiles = []
-        trainer = trainer_class()(
+        trainer = self._trainer(group, workers, spares, resources)
+        looks = [watch.look] if watch is not None else []
+        if on_cluster:  # another run may have been quicker to take the room
+            looks.append(GroupWait(waiting, resources, workers).look)
+        result = _fit_beside(trainer, looks)
+        if watch is not None and watch.is_growing and result.outcome is Outcome.STOPPED:
+            return replace(result, outcome=Outcome.RESIZED)
+        return result
+
+    def _trainer(
+        self, group: int, workers: int, spares: int, resources: dict[str, float]
+    ) -> DataParallelTrainer:
+        """Return the Ray Train job of a worker group; `resources` are those of one worker."""
+        use_gpu = "GPU" in resources
+        is_renewed = self._renewal is not Renewal.NOTHING
+        return trainer_class()(
             _train_loop,
             train_loop_config={
                 "job": self._job,
@@ -174,16 +185,9 @@ class RayBackend:
                 name=f"attempt-{group}",
                 storage_path=str(self._run_dir / "ray"),
                 failure_config=failure_config(self._renewal),
-                callbacks=turnstiles,
+                callbacks=[Turnstile(self._watchdog, group)] if is_renewed else [],
             ),
         )
-        looks = [watch.look] if watch is not None else []
-        if on_cluster:  # another run may have been quicker to take the room
-            looks.append(GroupWait(waiting, resources, workers).look)
-        result = _fit_beside(trainer, looks)
-        if watch is not None and watch.is_growing and result.outcome is Outcome.STOPPED:
-            return replace(result, outcome=Outcome.RESIZED)
-        return result
 
     def _await_room(
         self, bounds: tuple[int, int], worker: dict[str, float], waiting: Waiting

@@ -50,6 +50,7 @@ class RollCall:
         self._tier: Tier | None = None
         self._is_overdue = False
         self._result: Any = None
+        # The group of the first death that was heard of nobody known, and when; then given up.
         self._unknown: tuple[int, float] | None = None
         self._stillborn: int | None = None
         self.stage = Stage.GATHERING
@@ -189,10 +190,8 @@ class RollCall:
         if self._tier is Tier.RESTART and not self._is_renewed(group, situation):
             self._close(f"all workers are restarted: {verdict.reason}")
             if self._renewal is Renewal.NOTHING and not group.here:
-                self._group, self.stage = (
-                    None,
-                    Stage.GATHERING,
-                )  # Ray may bring a new group by itself
+                # Ray may bring a new group by itself.
+                self._group, self.stage = None, Stage.GATHERING
             return
         if self._tier is Tier.RESTART and not is_replaceable:
             self.reason = f"all workers are restarted: {verdict.reason}"
